@@ -1,0 +1,1 @@
+"""The engine: from a scan to a mask, without knowing any front end."""

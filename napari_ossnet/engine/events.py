@@ -1,0 +1,63 @@
+"""What long work reports while it runs: progress, messages and snapshots, as frozen values.
+
+Every long task of the engine is a generator that yields these events and returns its result. A front end may stop
+iterating at any event; that is how a run is cancelled, and the last snapshot stays usable.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from napari_ossnet.engine.shapes import Affine, LabelMap
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far the work is.
+
+    ``points_total`` is an estimate that is corrected while steps are added; both counts are 0 where a stage has no points.
+    """
+
+    stage: Literal["weights", "preparing", "encoding", "refining", "surface", "measuring", "download"]
+    #: Lattice step (in scan voxels) under way, 0 where the stage has none.
+    step: float = 0
+    points_done: int = 0
+    points_total: int = 0
+    elapsed_s: float = 0.0
+    #: None until a rate has been measured.
+    remaining_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One sentence for the user, shown once."""
+
+    text: str
+    level: Literal["info", "warning"] = "info"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """The segmentation as far as it is known after a finished step, in the axis order of the scan.
+
+    Sample ``a`` of ``labels`` lies at scan voxel ``first_voxel + step * a`` on each axis, hence at world position
+    ``affine @ (a, 1)``: samples are points, nothing is shifted by half a voxel between steps.
+    """
+
+    step: float
+    labels: LabelMap
+    first_voxel: tuple[float, float, float]
+    affine: Affine
+    #: Evaluated samples next to the boundary, indices into ``labels`` (n, 3), and their logits (n, classes).
+    band_samples: np.ndarray
+    band_logits: np.ndarray
+    threshold: float
+    evaluated_locations: int
+    elapsed_s: float
+    is_final: bool
+
+
+Event = Progress | Message | Snapshot

@@ -1,0 +1,1 @@
+"""Continuous fields over a scan: what a trained network becomes once a volume is encoded."""

@@ -1,0 +1,1 @@
+"""The networks, one box of the papers' figures a file, and their variants as data."""

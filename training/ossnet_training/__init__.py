@@ -1,0 +1,1 @@
+"""`ossnet-train`: training, evaluation and synthesis for the engine's networks."""
