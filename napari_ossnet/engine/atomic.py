@@ -46,7 +46,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 def _unwritable(target: Path, error: OSError) -> OutputError:
     reason = error.strerror or str(error)
-    return OutputError(f"Can't write {target} ({reason}); choose a folder that you may write to and that has space left.")
+    return OutputError(f"Can't write {target} ({reason}); choose a folder that you may write to with space left.")
 
 
 def _umask() -> int:

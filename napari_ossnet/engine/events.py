@@ -18,7 +18,7 @@ from napari_ossnet.engine.shapes import Affine, LabelMap
 class Progress:
     """How far the work is.
 
-    ``points_total`` is an estimate that is corrected while steps are added; both counts are 0 where a stage has no points.
+    ``points_total`` is an estimate, corrected while steps are added; both counts are 0 where a stage has no points.
     """
 
     stage: Literal["weights", "preparing", "encoding", "refining", "surface", "measuring", "download"]
