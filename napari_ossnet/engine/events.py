@@ -43,11 +43,14 @@ class Message:
 class Snapshot:
     """The segmentation as far as it is known after a finished step, in the axis order of the scan.
 
-    Sample ``a`` of ``labels`` lies at scan voxel ``first_voxel + step * a`` on each axis, hence at world position
+    Sample ``a`` of ``labels`` lies at scan voxel ``first_voxel + steps * a`` on each axis, hence at world position
     ``affine @ (a, 1)``: samples are points, nothing is shifted by half a voxel between steps.
     """
 
+    #: The nominal step in scan voxels: 16, 8, ... 1, and below 1 in a refined region.
     step: float
+    #: The step along i, j, k: ``step``, but less along an axis whose voxels are much thicker than the others'.
+    steps: tuple[float, float, float]
     labels: LabelMap
     first_voxel: tuple[float, float, float]
     affine: Affine

@@ -1,0 +1,150 @@
+"""The front ends' door: a request goes in, events come out, a segmentation is returned; what is dear is kept."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from napari_ossnet.engine.errors import InputError
+from napari_ossnet.engine.events import Event, Message
+from napari_ossnet.engine.segmentation import RegionOfScan, Segmentation
+from napari_ossnet.engine.torch_errors import as_engine_errors
+from napari_ossnet.engine.volume import Volume
+
+if TYPE_CHECKING:
+    from napari_ossnet.engine.encoded_scan import EncodedScan
+    from napari_ossnet.engine.known_points import KnownPoints
+
+Schedule = Literal["octree", "published", "published-prior"]
+Triple = tuple[int, int, int]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentRequest:
+    """What to segment, with what, and how."""
+
+    volume: Volume
+    #: Name of the task, e.g. ``brats``.
+    task: str
+    #: ``a`` ... ``d``, ``o-net``, ``x`` ...; None takes the task's default.
+    variant: str | None = None
+    #: Name in the catalogue or a file; None takes the best that is at hand.
+    weights: str | Path | None = None
+    #: ``auto``, ``cpu``, ``cuda``, ``cuda:n`` or ``mps``.
+    device: str = "auto"
+    #: Budget for the work above the loaded scan; None takes half of what is free.
+    memory_bytes: int | None = None
+    #: The finest step that is evaluated, in scan voxels: 1, 2, 4, 8 or 16.
+    step: int = 1
+    schedule: Schedule = "octree"
+    #: Probability at which a location counts as occupied, between 0 and 1, exclusive.
+    threshold: float = 0.5
+
+
+Encode = Callable[["SegmentRequest", "EncodedScan | None"], "Generator[Event, None, EncodedScan]"]
+
+
+def _encode(request: SegmentRequest, earlier: EncodedScan | None) -> Generator[Event, None, EncodedScan]:
+    # Imported here, because it imports torch: front ends open without it.
+    from napari_ossnet.engine.encoded_scan import encode_scan
+
+    return (yield from encode_scan(request, earlier))
+
+
+class SegmentationSession:
+    """Segments scans one at a time and keeps the network, the encoded scan and every evaluated point for the next call.
+
+    Every method that works is a generator of events; its return value is the result. Closing a generator cancels it:
+    the last snapshot stays valid, what was evaluated is kept. Errors are ``EngineError`` only.
+    """
+
+    def __init__(self, *, encode: Encode = _encode) -> None:
+        self._encode = encode
+        self._encoded: EncodedScan | None = None
+        self._request: SegmentRequest | None = None
+        self._known: KnownPoints | None = None
+        self._region: tuple[RegionOfScan, KnownPoints] | None = None
+        self._result: Segmentation | None = None
+
+    @property
+    def result(self) -> Segmentation | None:
+        """The last finished segmentation of the whole scan."""
+        return self._result
+
+    def segment(self, request: SegmentRequest) -> Generator[Event, None, Segmentation]:
+        """Segments a scan, coarse to fine.
+
+        Raises:
+            EngineError: The scan, the weights or the device can't be used; the sentence says why.
+        """
+        return (yield from as_engine_errors(self._segment(request)))
+
+    def rethreshold(self, threshold: float) -> Generator[Event, None, Segmentation]:
+        """Segments the same scan at another threshold, asking only for points that are not known yet.
+
+        The traversal is that of a fresh run with known values looked up, so the mask is the fresh run's.
+
+        Raises:
+            InputError: Nothing was segmented yet, or the threshold is not between 0 and 1.
+        """
+        if self._request is None:
+            raise InputError("There is no segmentation whose threshold could be moved yet; segment a scan first.")
+        return (yield from self.segment(replace(self._request, threshold=threshold)))
+
+    def refine_region(self, start: Triple, stop: Triple, factor: float) -> Generator[Event, None, Segmentation]:
+        """Segments a box of the last scan on voxels ``factor`` times finer.
+
+        Args:
+            start: First scan voxel of the box.
+            stop: The voxel after its last one.
+            factor: How many times smaller the voxels are, 1 or more.
+
+        Raises:
+            InputError: Nothing was segmented yet, or the box is empty or leaves the scan.
+        """
+        return (yield from as_engine_errors(self._refine_region(start, stop, factor)))
+
+    def release(self) -> None:
+        """Forgets network, field and points, and gives their memory back."""
+        from napari_ossnet.engine.device import release_memory
+
+        self._encoded = self._request = self._known = self._region = self._result = None
+        release_memory()
+
+    def _segment(self, request: SegmentRequest) -> Generator[Event, None, Segmentation]:
+        from napari_ossnet.engine.known_points import KnownPoints
+        from napari_ossnet.engine.scan_run import ScanRun, check_request
+
+        check_request(request)
+        run = ScanRun()
+        encoded = self._encoded
+        if encoded is None or not encoded.serves(request):
+            # The old field goes before the new one is built: two need not fit at once.
+            self._known = self._region = self._result = self._encoded = None
+            encoded = self._encoded = yield from self._encode(request, encoded)
+        if self._known is None:
+            self._known = KnownPoints()
+        run.is_encoded()
+        self._request = request
+        self._result = yield from run.whole_scan(encoded, request, self._known)
+        return self._result
+
+    def _refine_region(self, start: Triple, stop: Triple, factor: float) -> Generator[Event, None, Segmentation]:
+        from napari_ossnet.engine.known_points import KnownPoints
+        from napari_ossnet.engine.scan_run import ScanRun
+
+        if self._encoded is None or self._request is None:
+            raise InputError("There is no segmentation of which a region could be refined yet; segment a scan first.")
+        region = RegionOfScan(start=start, stop=stop, factor=factor)
+        if self._region is None or self._region[0] != region:
+            self._region = (region, KnownPoints())
+        run = ScanRun()
+        run.is_encoded()
+        if factor > 1:
+            yield Message(text="The region is interpolated beyond the scan's resolution.")
+        return (yield from run.region(self._encoded, self._request, region, self._region[1], self._result))
