@@ -1,0 +1,114 @@
+"""The encoder of OSS-Net X: sees the whole grid at a reduced size and gives feature volumes, context and prior."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor, nn
+
+from napari_ossnet.engine.networks.local_features import space_to_depth
+
+#: Native voxels of one slab of the stem at inference: bounds what the half-size features take.
+SLAB_VOXELS = 2**22
+
+
+class ResidualConvolution(nn.Module):
+    """Group norm, activation, convolution of 3^3, added to the input (pre-activation, He et al., ECCV 2016)."""
+
+    def __init__(self, channels: int, groups: int, activation: type[nn.Module]) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(groups, channels)
+        self.activation = activation()
+        self.convolution = nn.Conv3d(channels, channels, 3, padding=1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Same shape in and out, (batch, channels, i, j, k)."""
+        return features + self.convolution(self.activation(self.norm(features)))
+
+
+class FoldedConvolution(nn.Module):
+    """A convolution of 2^3 with stride 2: neighbouring voxels folded into channels, then mixed by one matrix."""
+
+    def __init__(self, channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.mix = nn.Conv3d(8 * channels, out_channels, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(batch, channels, i, j, k) -> (batch, out_channels, i/2, j/2, k/2)."""
+        folded = space_to_depth(features, 2)
+        return self.mix(folded.contiguous(memory_format=torch.channels_last_3d))
+
+
+class ContextEncoder(nn.Module):
+    """A residual encoder with skips back up, behind a stem of folded convolutions that has no halo and no norm.
+
+    The group norms (Wu and He, ECCV 2018) take their statistics per volume: nothing depends on the batch, so that a
+    batch split over processes trains like the whole.
+
+    Args:
+        channels: Of the grid.
+        stem: Channels after each halving of the stem; the last is the width of the first level.
+        levels: Channels of each level, the first at 1 / 2^len(stem) of the grid.
+        down: Residual convolutions a level on the way down.
+        up: Residual convolutions a level on the way back up, finest first, one less than levels.
+        groups: Of the group norms.
+        activation: Makes every activation.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        stem: tuple[int, ...],
+        levels: tuple[int, ...],
+        down: tuple[int, ...],
+        up: tuple[int, ...],
+        groups: int,
+        activation: type[nn.Module],
+    ) -> None:
+        super().__init__()
+        widths = (channels, *stem[:-1], levels[0])
+        stages: list[nn.Module] = []
+        for index, (width, following) in enumerate(zip(widths, widths[1:], strict=False)):
+            stages += [activation()] if index else []
+            stages += [FoldedConvolution(width, following)]
+        self.stem = nn.Sequential(*stages)
+        self.stem_factor = 2 ** len(stem)
+        self.factor = self.stem_factor * 2 ** (len(levels) - 1)
+        self.scales = tuple(self.stem_factor * 2**level for level in range(len(levels)))
+
+        def chain(width: int, count: int) -> nn.Sequential:
+            return nn.Sequential(*(ResidualConvolution(width, groups, activation) for _ in range(count)))
+
+        def closing(width: int) -> nn.Sequential:
+            return nn.Sequential(nn.GroupNorm(groups, width), activation())
+
+        self.down = nn.ModuleList(chain(width, count) for width, count in zip(levels, down, strict=True))
+        self.halve = nn.ModuleList(FoldedConvolution(a, b) for a, b in zip(levels, levels[1:], strict=False))
+        self.project = nn.ModuleList(nn.Conv3d(b, a, 1) for a, b in zip(levels, levels[1:], strict=False))
+        self.up = nn.ModuleList(chain(width, count) for width, count in zip(levels, up, strict=False))
+        self.closing = nn.ModuleList(closing(width) for width in levels)
+
+    def forward(self, volume: Tensor) -> list[Tensor]:
+        """Feature volumes, finest first; the last is the deepest level.
+
+        Args:
+            volume: Normalised grid, (batch, channels, i, j, k), each extent a multiple of ``factor``.
+        """
+        features = self.fold(volume)
+        skips: list[Tensor] = []
+        for level, blocks in enumerate(self.down):
+            features = blocks(features if level == 0 else self.halve[level - 1](features))
+            skips.append(features)
+        outputs = [self.closing[-1](features)]
+        for level in reversed(range(len(self.up))):
+            coarse = functional.interpolate(self.project[level](features), scale_factor=2, mode="trilinear")
+            features = self.up[level](skips[level] + coarse)
+            outputs.append(self.closing[level](features))
+        return outputs[::-1]
+
+    def fold(self, volume: Tensor) -> Tensor:
+        """The stem's output; without gradients in slabs, exactly the same because a folded convolution has no halo."""
+        planes = self.stem_factor * max(1, SLAB_VOXELS // (self.stem_factor * volume[0, 0, 0].numel()))
+        if torch.is_grad_enabled() or planes >= volume.shape[2]:
+            return self.stem(volume)
+        return torch.cat([self.stem(slab) for slab in volume.split(planes, dim=2)], dim=2)
