@@ -178,7 +178,7 @@ def use_published_form(network: nn.Module, *, is_published_form: bool = True) ->
     """Switch every part of a network between the fast forms and the published ones, which compute the same."""
     for module in network.modules():
         if hasattr(module, "is_published_form"):
-            module.is_published_form = is_published_form
+            setattr(module, "is_published_form", is_published_form)
 
 
 def config_for_task(variant: str, task: Task) -> dict[str, Any]:
