@@ -9,7 +9,7 @@ decoder can be small. What comes from whom:
 - local observation at native resolution beside a global one, the decoder conditioned on the whole volume, and the
   auxiliary segmentation with its loss: OSS-Net;
 - of our own: local branches without norm or padding, so that any box of the grid can be computed by itself (training
-  from boxes, lazy features at inference), and a stem of folded convolutions through which the encoder reads native
+  from boxes, lazy features at inference), and a stem of halving convolutions through which the encoder reads native
   voxels at the cost of a smaller grid.
 """
 
@@ -210,7 +210,7 @@ class OSSNetX(nn.Module):
         ]
 
     def local_features(self, volume: Tensor) -> list[Tensor]:
-        """Local features of whole grids (b, channels, i, j, k), one volume a branch: for small grids, and the oracle."""
+        """Local features of whole grids (b, channels, i, j, k), a volume a branch: for small grids, and as oracle."""
         return [branch.whole(volume) for branch in self.local_branches]
 
     def sample_local(self, features: list[Tensor], locations: Tensor) -> list[Tensor]:
@@ -323,7 +323,7 @@ def config_for_task(variant: str, task: Task) -> dict[str, Any]:
             "stem_channels": (16, 32),
             "level_channels": (32, 64, 128),
             "down_convolutions": (1, 2, 4),
-            "up_convolutions": (1, 2),
+            "up_convolutions": (1, 1),
         }
     if voxels > 2**25:
         shape |= {"local_scales": (1, 2, 4), "local_channels": ((16, 16, 16), (16, 16), (32, 32))}
