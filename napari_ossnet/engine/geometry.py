@@ -44,6 +44,21 @@ def is_sheared(affine: Affine, tolerance: float = 1e-3) -> bool:
     return bool(np.abs(directions.T @ directions - np.eye(3)).max() > tolerance)
 
 
+def refuse_unusable_affine(affine: Affine) -> None:
+    """Let an affine pass that places voxels in the world.
+
+    Raises:
+        InputError: It is not 4 x 4, holds NaN or infinity, or can't be inverted: two axes point the same way.
+    """
+    matrix = np.asarray(affine)
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
+        raise InputError("The scan's affine is not a 4 x 4 matrix of finite numbers; repair the header's orientation.")
+    lengths = np.array(spacing_of(matrix))
+    # The volume of a unit voxel with these axis directions: 1 at right angles, 0 where it is flat.
+    if lengths.min() <= 0 or abs(np.linalg.det(matrix[:3, :3] / lengths)) < 1e-3:
+        raise InputError("The scan's affine can't be inverted, so its voxels have no place; repair the header.")
+
+
 def voxel_to_world(affine: Affine, locations_voxel: np.ndarray) -> np.ndarray:
     """World positions (n, 3), RAS mm, float64, of voxel locations (n, 3)."""
     affine = np.asarray(affine, dtype=np.float64)

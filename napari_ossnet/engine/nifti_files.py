@@ -1,0 +1,107 @@
+"""Owns reading and writing what nibabel knows: NIfTI, its header and image pairs, and FreeSurfer's MGH and MGZ."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+
+from napari_ossnet.engine.errors import InputError
+from napari_ossnet.engine.raw_image import RawImage, channels_first, refuse_unusual_numbers
+from napari_ossnet.engine.shapes import Affine
+
+#: What this module reads and writes, longest first so that the first match is the whole suffix.
+SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh", ".hdr", ".img")
+_PACKED = (".nii.gz", ".mgz")
+#: Bytes that are unpacked at once on the way to the end of a packed file.
+_PIECE = 1 << 20
+
+
+def read_nifti(path: Path) -> RawImage:
+    """The image in a file that nibabel reads, as float32 with its scale factors applied.
+
+    Raises:
+        InputError: The file is damaged, cut short, has no voxels, or its voxels are no real numbers.
+    """
+    try:
+        if path.name.lower().endswith(_PACKED):
+            return _read_packed(path)
+        import nibabel as nib
+
+        return _raw_image(path, nib.load(path))
+    except FileNotFoundError as error:
+        missing = Path(error.filename or path).name
+        raise InputError(f"{path.name} has no voxels: {missing} is missing; put the two side by side.") from error
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(f"{path.name} is cut short or damaged ({error}); copy or download it again.") from error
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, ImportError, _image_errors()) as error:
+        raise InputError(
+            f"{path.name} can't be read ({_first_line(error)}); check that it is a whole image."
+        ) from error
+
+
+def _read_packed(path: Path) -> RawImage:
+    """Read a packed file to its very end: only there does gzip notice that the last bytes are missing or wrong."""
+    import nibabel as nib
+    from nibabel.fileholders import FileHolder
+
+    kind = nib.MGHImage if path.name.lower().endswith(".mgz") else nib.Nifti1Image
+    with gzip.open(path, "rb") as unpacked:
+        if kind is nib.Nifti1Image and _is_nifti2(cast("BinaryIO", unpacked)):
+            kind = nib.Nifti2Image
+        raw = _raw_image(path, kind.from_file_map({"image": FileHolder(fileobj=unpacked)}))
+        while unpacked.read(_PIECE):
+            pass
+    return raw
+
+
+def _is_nifti2(file: BinaryIO) -> bool:
+    size = file.read(4)
+    file.seek(0)
+    return 540 in (int.from_bytes(size, "little"), int.from_bytes(size, "big"))
+
+
+def _raw_image(path: Path, image: Any) -> RawImage:
+    refuse_unusual_numbers(path.name, image.get_data_dtype())
+    array = np.asanyarray(image.dataobj, dtype=np.float32)
+    header = image.header
+    codes = (int(header["qform_code"]), int(header["sform_code"])) if "qform_code" in header else (1, 1)
+    data = np.ascontiguousarray(channels_first(path.name, array))
+    return RawImage(data=data, affine=np.asarray(image.affine, dtype=np.float64), affine_codes=codes)
+
+
+def write_nifti(path: Path, target: Path, array: np.ndarray, affine: Affine, codes: tuple[int, int]) -> None:
+    """Write an array (i, j, k) or (i, j, k, channels) to ``path`` in the format that the name of ``target`` asks for.
+
+    The qform and sform codes are kept even where they are 0, so that a mask lies wherever the scan lies, in every
+    program, whichever of the two it prefers.
+    """
+    import nibabel as nib
+
+    if target.name.lower().endswith((".mgz", ".mgh")):
+        nib.save(nib.MGHImage(array, affine), path)
+        return
+    image = nib.Nifti1Image(array, affine)
+    image.set_qform(affine, codes[0])
+    image.set_sform(affine, codes[1])
+    if not np.allclose(image.header.get_best_affine(), affine, atol=1e-3):
+        # A finer region of a scan whose header says nothing of its place: only an sform can hold where it lies.
+        image.set_sform(affine, max(codes[1], 1))
+    image.header.set_xyzt_units("mm")
+    nib.save(image, path)
+
+
+def _image_errors() -> type[Exception]:
+    from nibabel.filebasedimages import ImageFileError
+
+    return cast("type[Exception]", ImageFileError)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
