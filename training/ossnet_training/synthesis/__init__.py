@@ -1,0 +1,3 @@
+"""Synthetic scans for training: heads from label maps, from real scans without tumour, or made by code."""
+
+from __future__ import annotations

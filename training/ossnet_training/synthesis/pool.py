@@ -1,0 +1,118 @@
+"""A pool of synthetic scans on disk, in half precision, that may grow while it is read.
+
+A scan is three files: ``<name>_image.npy`` (4, i, j, k) float16 in the order FLAIR, T1, T1ce, T2, 0 outside the brain
+mask; ``<name>_label.npy`` (i, j, k) uint8, 1 core, 2 oedema, 3 enhancing; and a line in ``MANIFEST.jsonl`` that is
+written last. Both are cropped: ``start`` says where voxel 0 lies in ``grid_shape``, everything else there is 0.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_ossnet.engine.atomic import atomic_path
+from napari_ossnet.engine.errors import InputError
+from napari_ossnet.engine.phantom.anatomy import SCAN_SHAPE
+from napari_ossnet.engine.phantom.scan import SyntheticScan
+
+MANIFEST = "MANIFEST.jsonl"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolEntry:
+    """One scan of a pool; see the module for the files.
+
+    Attributes:
+        name: Name of its files.
+        split: ``train`` or ``val``.
+        start: Voxel of the grid at which the crop begins.
+        shape: Shape of the crop.
+        grid_shape: Shape of the whole scan.
+        head: Name of the head that it was made from.
+        kinds: Kinds of its tumours; none, where it is healthy.
+        volume_ml: Volume of all tumour together.
+        seed: Seed of the pool and number of the scan.
+        generation: Which version of the generator made it.
+    """
+
+    name: str
+    split: str
+    start: tuple[int, int, int]
+    shape: tuple[int, int, int]
+    grid_shape: tuple[int, int, int] = SCAN_SHAPE
+    head: str
+    kinds: tuple[str, ...]
+    volume_ml: float
+    seed: tuple[int, int]
+    generation: int = 0
+
+
+def write_scan(folder: Path, name: str, scan: SyntheticScan, *, split: str, seed: tuple[int, int], generation: int) -> PoolEntry:
+    """Add a scan to a pool; a reader of the manifest sees it whole or not at all."""
+    low, high = _extent(scan.image[0] > 0)
+    part = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    with atomic_path(folder / f"{name}_image.npy") as file, file.open("wb") as stream:
+        np.save(stream, scan.image[(slice(None), *part)].astype(np.float16))
+    with atomic_path(folder / f"{name}_label.npy") as file, file.open("wb") as stream:
+        np.save(stream, scan.labels[part])
+    entry = PoolEntry(
+        name=name,
+        split=split,
+        start=tuple(int(b.start + a) for b, a in zip(scan.box, low, strict=True)),
+        shape=tuple(int(b - a) for a, b in zip(low, high, strict=True)),
+        head=scan.head,
+        kinds=tuple(p.kind for p in scan.plans),
+        volume_ml=round(float((scan.labels > 0).sum()) / 1e3, 2),
+        seed=seed,
+        generation=generation,
+    )
+    with (folder / MANIFEST).open("a") as stream:
+        stream.write(json.dumps(asdict(entry)) + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    return entry
+
+
+def read_manifest(folder: Path) -> list[PoolEntry]:
+    """All scans of a pool; a name that occurs twice counts as its last line, a line cut short not at all.
+
+    Raises:
+        InputError: The folder has no manifest.
+    """
+    file = folder / MANIFEST
+    if not file.is_file():
+        raise InputError(f"No {MANIFEST} in {folder}; make a pool with `ossnet-train synthesise`.")
+    entries: dict[str, PoolEntry] = {}
+    for line in file.read_text().splitlines():
+        try:
+            values = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        for key in ("start", "shape", "grid_shape", "kinds", "seed"):
+            values[key] = tuple(values[key])
+        entries[values["name"]] = PoolEntry(**values)
+    return list(entries.values())
+
+
+def load_scan(folder: Path, entry: PoolEntry) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """A scan of a pool in its whole grid: (4, i, j, k) float32 and (i, j, k) uint8."""
+    image = np.zeros((4, *entry.grid_shape), dtype=np.float32)
+    label = np.zeros(entry.grid_shape, dtype=np.uint8)
+    part = tuple(slice(a, a + n) for a, n in zip(entry.start, entry.shape, strict=True))
+    image[(slice(None), *part)] = np.load(folder / f"{entry.name}_image.npy", mmap_mode="r")
+    label[part] = np.load(folder / f"{entry.name}_label.npy", mmap_mode="r")
+    return image, label
+
+
+def _extent(mask: NDArray[np.bool_]) -> tuple[list[int], list[int]]:
+    low, high = [], []
+    for axis in range(3):
+        hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
+        low.append(int(hit[0]))
+        high.append(int(hit[-1]) + 1)
+    return low, high
