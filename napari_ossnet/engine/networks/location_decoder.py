@@ -84,11 +84,16 @@ class LocationDecoder(nn.Module):
         first = self.first
         decoder = LocationDecoder(first.in_features, first.out_features, 0, 0, self.last.out_features, nn.Identity)
         decoder.first, decoder.activation, decoder.last = first, self.activation, self.last
-        decoder.blocks = nn.ModuleList(block.folded(context) for block in self.blocks)
+        decoder.blocks = nn.ModuleList(
+            block.folded(context) for block in self.blocks if isinstance(block, ModulatedBlock)
+        )
         return decoder.eval()
 
     @property
     def multiply_adds(self) -> int:
         """Multiply-adds a location, the context folded in."""
-        layers = [self.first, self.last, *(layer for block in self.blocks for layer in (block.first, block.second))]
-        return sum(layer.weight.numel() for layer in layers)
+        total = self.first.weight.numel() + self.last.weight.numel()
+        for block in self.blocks:
+            if isinstance(block, ModulatedBlock):
+                total += block.first.weight.numel() + block.second.weight.numel()
+        return total

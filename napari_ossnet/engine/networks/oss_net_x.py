@@ -64,6 +64,8 @@ class XConfig:
     context: Literal["modulation", "input", "none"] = "modulation"
     has_coordinates: bool = True
     activation: Literal["silu", "leaky-relu", "pade"] = "silu"
+    #: Whether the encoder sees the ``encoding_window`` around the anatomy rather than the whole grid.
+    encodes_foreground: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what no network can be built from.
@@ -172,6 +174,11 @@ class OSSNetX(nn.Module):
             inputs, config.decoder_width, config.decoder_blocks, modulation, config.classes, activation
         )
 
+    @property
+    def branches(self) -> list[LocalBranch]:
+        """The local branches, finest first."""
+        return [branch for branch in self.local_branches if isinstance(branch, LocalBranch)]
+
     def encode(
         self, volume: Tensor, window: tuple[tuple[int, int, int], tuple[int, int, int]] | None = None
     ) -> XEncoding:
@@ -179,7 +186,7 @@ class OSSNetX(nn.Module):
 
         Args:
             volume: The normalised grid, (b, channels, i, j, k).
-            window: First and past-the-last voxel of the part to encode, e.g. of ``foreground_window``; the whole grid
+            window: First and past-the-last voxel of the part to encode, of ``encoding_window``; the whole grid
                 without. Norms and context see the window alone, so train and infer with the same rule.
         """
         grid_shape = (volume.shape[2], volume.shape[3], volume.shape[4])
@@ -211,13 +218,13 @@ class OSSNetX(nn.Module):
 
     def local_features(self, volume: Tensor) -> list[Tensor]:
         """Local features of whole grids (b, channels, i, j, k), a volume a branch: for small grids, and as oracle."""
-        return [branch.whole(volume) for branch in self.local_branches]
+        return [branch.whole(volume) for branch in self.branches]
 
     def sample_local(self, features: list[Tensor], locations: Tensor) -> list[Tensor]:
         """What the branches' whole feature volumes hold at locations (b, n, 3): (b, n, channels) each."""
         return [
             sample_trilinear(volume, branch.frame(locations))
-            for branch, volume in zip(self.local_branches, features, strict=True)
+            for branch, volume in zip(self.branches, features, strict=True)
         ]
 
     def sample_local_boxes(self, volume: Tensor, corners: Tensor, size: int, locations: Tensor) -> list[Tensor]:
@@ -235,7 +242,7 @@ class OSSNetX(nn.Module):
         batch, boxes = corners.shape[:2]
         firsts = [tuple(corner) for corner in corners.reshape(-1, 3).tolist()]
         sampled = []
-        for branch in self.local_branches:
+        for branch in self.branches:
             covers = [branch.cover(corner, size) for corner in firsts]
             count = covers[0][1]
             windows = [
@@ -328,6 +335,7 @@ def config_for_task(variant: str, task: Task) -> dict[str, Any]:
     if voxels > 2**25:
         shape |= {"local_scales": (1, 2, 4), "local_channels": ((16, 16, 16), (16, 16), (32, 32))}
         shape |= {"stem_channels": (8, 16, 32)}
+    shape["encodes_foreground"] = task.placement == "foreground"
     classes = 1 if foreground == 1 else foreground + 1
     return XConfig(in_channels=len(task.modalities), classes=classes, **shape).to_dict()
 

@@ -37,6 +37,7 @@ VARIANTS: dict[str, Variant] = {
     "b": Variant(title="OSS-Net B", module=f"{_NETWORKS}.oss_net"),
     "c": Variant(title="OSS-Net C", module=f"{_NETWORKS}.oss_net"),
     "d": Variant(title="OSS-Net D", module=f"{_NETWORKS}.oss_net"),
+    "x": Variant(title="OSS-Net X", module=f"{_NETWORKS}.oss_net_x"),
 }
 
 
