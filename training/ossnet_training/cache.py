@@ -1,0 +1,202 @@
+"""Cases as the network sees them, decoded once and kept memory-mapped under ``OSSNET_HOME/cache``.
+
+A case becomes two plain .npy files: the prepared grid in half precision and the label on the same grid. The folder's
+name is a digest of everything that went into it, so that a changed file or task makes a new one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from napari_ossnet.engine.errors import InputError, OutputError
+from napari_ossnet.engine.tasks import PreparedVolume, Task, prepare
+from napari_ossnet.engine.volume import Volume, read_volume
+from ossnet_training.cases import Case
+
+logger = logging.getLogger(__name__)
+
+#: Raise when what a cached case holds changes.
+_FORMAT = "1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CachedCase:
+    """Where a decoded case lies."""
+
+    case: Case
+    folder: Path
+
+    def grid(self) -> np.ndarray:
+        """The prepared grid, float16 (channels, i, j, k), memory-mapped and read-only."""
+        return np.load(self.folder / "grid.npy", mmap_mode="r")
+
+    def label(self) -> np.ndarray:
+        """Class numbers on the grid, uint8 (i, j, k), memory-mapped and read-only."""
+        return np.load(self.folder / "label.npy", mmap_mode="r")
+
+
+def cache_cases(
+    cases: Sequence[Case], task: Task, label_map: Sequence[tuple[int, int]], folder: Path
+) -> Iterator[CachedCase]:
+    """Decode the cases that aren't in the cache yet; yields each when it is there.
+
+    Args:
+        cases: Cases of the data set.
+        task: What they are prepared for.
+        label_map: Pairs of a label number and the class number that it stands for.
+        folder: The cache; made if missing.
+
+    Raises:
+        InputError: A case can't be used, with its name.
+        OutputError: The cache can't be written.
+    """
+    for case in cases:
+        target = folder / f"{case.name}-{_digest(case, task, label_map)}"
+        if not (target / "label.npy").is_file():
+            logger.info("decoding %s", case.name)
+            _decode(case, task, label_map, target)
+        yield CachedCase(case=case, folder=target)
+
+
+def read_case(case: Case, task: Task) -> tuple[Volume, np.ndarray]:
+    """A case's scan, channels in the task's order, and its label as the file has it (i, j, k).
+
+    Raises:
+        InputError: A file is missing or unreadable, or their grids differ; with the case's name.
+    """
+    try:
+        volume = _read_images(case, task)
+        label = _read_label(case)
+    except InputError as error:
+        raise InputError(f"Case {case.name}: {error}") from error
+    if label.shape != volume.shape:
+        raise InputError(
+            f"Case {case.name}: the label's grid {label.shape} is not the scan's {volume.shape}; "
+            "resample the label to the scan, or leave the case out."
+        )
+    return volume, label
+
+
+def class_numbers(label: np.ndarray, task: Task, label_map: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Labels as the network's class numbers, uint8: 0 background, then the task's classes from 1.
+
+    With one foreground class and no map, every label above 0 is foreground (spec section 3).
+
+    Raises:
+        InputError: A label is not a whole number, or is unknown to the task.
+    """
+    found = np.unique(label)
+    if not np.isfinite(found).all() or (found != np.round(found)).any():
+        raise InputError(f"labels must be whole numbers, found {_some(found[found != np.round(found)])}")
+    if len(task.classes) == 1 and not label_map:
+        return (label > 0).astype(np.uint8)
+    mapping = dict(label_map) or {entry.label: number for number, entry in enumerate(task.classes, start=1)}
+    mapping.setdefault(0, 0)
+    unknown = [value for value in found if int(value) not in mapping]
+    if unknown:
+        raise InputError(f"labels must be among {sorted(mapping)}, found {_some(unknown)}; map them with data.label_map")
+    table = np.zeros(max(int(found.max()), 0) + 1, dtype=np.uint8)
+    for value in found:
+        table[int(value)] = mapping[int(value)]
+    return table[label.astype(np.int64)]
+
+
+def label_on_grid(classes: np.ndarray, prepared: PreparedVolume) -> np.ndarray:
+    """Class numbers (i, j, k) of the scan carried to the network's grid by the nearest voxel, outside 0."""
+    from scipy.ndimage import affine_transform
+
+    oriented = np.ascontiguousarray(prepared.orientation.to_task(classes))
+    back = np.linalg.inv(prepared.lattice.to_grid)
+    return affine_transform(
+        oriented, back[:3, :3], back[:3, 3], output_shape=prepared.grid.shape[1:], order=0, mode="constant", cval=0
+    )
+
+
+def _read_images(case: Case, task: Task) -> Volume:
+    missing = [path.name for path in case.images if not path.exists()]
+    if missing:
+        raise InputError(f"missing {', '.join(missing)} in {case.images[0].parent}.")
+    if case.images[0].suffix == ".npy":
+        return _read_array(case.images[0], task)
+    volumes = [read_volume(path) for path in case.images]
+    first = volumes[0]
+    for path, volume in zip(case.images, volumes, strict=True):
+        if volume.shape != first.shape or not np.allclose(volume.affine, first.affine, atol=1e-3):
+            raise InputError(f"the grid of {path.name} {volume.shape} is not that of {case.images[0].name} {first.shape}.")
+    data = np.concatenate([volume.data for volume in volumes])
+    if len(data) != task.channels:
+        raise InputError(f"the task {task.name} takes {task.channels} channels, found {len(data)}.")
+    return Volume(
+        data=data, affine=first.affine, channel_names=task.modality_names, sources=case.images, affine_codes=first.affine_codes
+    )
+
+
+def _read_array(path: Path, task: Task) -> Volume:
+    """A scan as `ossnet-train synthesise` keeps it: (channels, i, j, k) in the axes of the task, 1 mm."""
+    data = np.load(path, mmap_mode="r")
+    affine = np.diag([{"R": 1.0, "L": -1.0, "A": 1.0, "P": -1.0, "S": 1.0, "I": -1.0}[c] for c in task.axes] + [1.0])
+    order = ["RL", "AP", "SI"]
+    world = [next(axis for axis, pair in enumerate(order) if letter in pair) for letter in task.axes]
+    turned = np.eye(4)
+    turned[:3, :3] = 0
+    for axis, row in enumerate(world):
+        turned[row, axis] = affine[axis, axis]
+    return Volume(data=np.asarray(data, dtype=np.float32), affine=turned, channel_names=task.modality_names, sources=(path,))
+
+
+def _read_label(case: Case) -> np.ndarray:
+    if not case.label.exists():
+        raise InputError(f"missing label {case.label}.")
+    if case.label.suffix == ".npy":
+        return np.load(case.label)
+    label = read_volume(case.label).data
+    if label.shape[0] != 1:
+        raise InputError(f"the label {case.label.name} has {label.shape[0]} channels, expected one.")
+    return label[0]
+
+
+def _decode(case: Case, task: Task, label_map: Sequence[tuple[int, int]], target: Path) -> None:
+    volume, label = read_case(case, task)
+    try:
+        classes = class_numbers(label, task, label_map)
+        prepared = prepare(task, volume)
+    except InputError as error:
+        raise InputError(f"Case {case.name}: {error}") from error
+    grid = prepared.grid.astype(np.float16)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=".case-", dir=target.parent))
+        try:
+            np.save(scratch / "grid.npy", grid)
+            np.save(scratch / "label.npy", label_on_grid(classes, prepared))
+            if target.exists():
+                shutil.rmtree(target)
+            os.replace(scratch, target)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    except OSError as error:
+        raise OutputError(
+            f"Can't write the cache of case {case.name} to {target.parent} ({error.strerror}); free space there, or "
+            "point OSSNET_HOME at a disk that has some."
+        ) from error
+
+
+def _digest(case: Case, task: Task, label_map: Sequence[tuple[int, int]]) -> str:
+    parts = [_FORMAT, task.to_json(), repr(sorted(label_map))]
+    for path in (*case.images, case.label):
+        state = path.stat() if path.exists() else None
+        parts.append(f"{path.resolve()}:{state.st_size}:{state.st_mtime_ns}" if state else str(path))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _some(values: Sequence[float] | np.ndarray) -> str:
+    return ", ".join(f"{value:g}" for value in list(values)[:5])

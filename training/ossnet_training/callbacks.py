@@ -1,0 +1,119 @@
+"""What happens around the steps of a run: rates by the clock, averaging, weights at each validation."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+import lightning.pytorch as lightning
+from lightning.pytorch.callbacks import Callback
+
+from napari_ossnet.engine.checkpoints import save_weights
+from napari_ossnet.engine.model_card import ModelCard
+from ossnet_training.config import Recipe
+from ossnet_training.logs import draw_curves
+from ossnet_training.module import TrainingModule
+from ossnet_training.optimisers import rate_factor, set_rates
+from ossnet_training.run_folder import RunFolder
+
+logger = logging.getLogger(__name__)
+
+
+class Clock(Callback):
+    """Counts the time under training over all resumptions, anneals the rates, stops when the minutes are over.
+
+    Args:
+        recipe: The run's settings.
+        steps_per_epoch: Of the training loader.
+    """
+
+    def __init__(self, recipe: Recipe, steps_per_epoch: int) -> None:
+        self._recipe, self._steps = recipe, steps_per_epoch
+        self._before_s = 0.0
+        self._started_at: float | None = None
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds under training, over all resumptions."""
+        return self._before_s + (time.monotonic() - self._started_at if self._started_at is not None else 0.0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Kept in checkpoints."""
+        return {"elapsed_s": self.elapsed_s}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Taken up from checkpoints."""
+        self._before_s = state_dict["elapsed_s"]
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Start the clock."""
+        self._started_at = time.monotonic()
+
+    def on_train_batch_start(self, trainer: lightning.Trainer, *_: Any) -> None:
+        """Set the rates of this step; every rank takes rank 0's clock."""
+        epoch, step = trainer.global_step // self._steps, trainer.global_step
+        progress = step / (self._steps * self._recipe.epochs)
+        if self._recipe.minutes:
+            progress = trainer.strategy.broadcast(self.elapsed_s) / (60 * self._recipe.minutes)
+        factor = rate_factor(self._recipe.optimiser, progress=progress, epoch=epoch, step=step)
+        for optimiser in trainer.optimizers:
+            set_rates(optimiser, factor)
+        trainer.callback_metrics["rate_factor"] = factor
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        """Stop when the minutes are over."""
+        if self._recipe.minutes and trainer.strategy.broadcast(self.elapsed_s) >= 60 * self._recipe.minutes:
+            trainer.should_stop = True
+
+
+class WeightAverage(Callback):
+    """Moves the running average of weights after every step."""
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: TrainingModule, *_: Any) -> None:
+        """One step of the average."""
+        pl_module.update_average()
+
+
+class KeepWeights(Callback):
+    """Writes the last and the best weights, and the curves, after each validation.
+
+    Args:
+        run: Where to.
+        card: What the weights' card says, but for Dice and notes.
+        clock: Tells the time under training.
+    """
+
+    def __init__(self, run: RunFolder, card: ModelCard, clock: Clock) -> None:
+        self._run, self._card, self._clock = run, card, clock
+        self.best_dice = -1.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Kept in checkpoints."""
+        return {"best_dice": self.best_dice}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Taken up from checkpoints."""
+        self.best_dice = state_dict["best_dice"]
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: TrainingModule) -> None:
+        """Write weights on rank 0."""
+        if trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        scores = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("dice")}
+        card = self._describe(scores, trainer.global_step)
+        save_weights(self._run.last, pl_module.judged, card)
+        if scores["dice"] > self.best_dice:
+            self.best_dice = scores["dice"]
+            save_weights(self._run.best, pl_module.judged, card)
+        shown = ", ".join(f"{key} {value:.4f}" for key, value in scores.items())
+        logger.info("step %d, %.1f min: %s", trainer.global_step, self._clock.elapsed_s / 60, shown)
+        for log in trainer.loggers:
+            log.save()
+        draw_curves(self._run)
+
+    def _describe(self, scores: dict[str, float], step: int) -> ModelCard:
+        import dataclasses
+
+        notes = f"{step} steps in {self._clock.elapsed_s / 60:.0f} minutes; run {self._run.name}"
+        return dataclasses.replace(self._card, dice=scores, notes=notes)

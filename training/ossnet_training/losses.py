@@ -1,0 +1,60 @@
+"""What a training step minimises: cross-entropy at the locations, the auxiliary segmentation's, and soft Dice."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def occupancy_loss(logits: Tensor, classes: Tensor) -> Tensor:
+    """Mean cross-entropy: binary for one logit a location, else over the softmax (paper section 3.4).
+
+    Args:
+        logits: (..., 1) or (..., K).
+        classes: Class numbers (...), integer; above 0 is foreground where there is one logit.
+    """
+    if logits.shape[-1] == 1:
+        return functional.binary_cross_entropy_with_logits(logits[..., 0].float(), (classes > 0).float())
+    return functional.cross_entropy(logits.float().reshape(-1, logits.shape[-1]), classes.reshape(-1).long())
+
+
+def auxiliary_loss(logits: Tensor, label: Tensor) -> Tensor:
+    """Binary cross-entropy between the auxiliary segmentation and the label max-pooled to its grid.
+
+    A cell is occupied where any of its voxels is (spec section 4).
+
+    Args:
+        logits: (batch, 1, li, lj, lk).
+        label: Class numbers (batch, i, j, k).
+    """
+    occupied = functional.adaptive_max_pool3d((label > 0).float()[:, None], logits.shape[2:])
+    return functional.binary_cross_entropy_with_logits(logits.float(), occupied)
+
+
+def dice_loss(logits: Tensor, classes: Tensor) -> Tensor:
+    """One minus the soft Dice over a step's locations, mean over the foreground classes.
+
+    Taken over the whole step rather than a volume, so that volumes without the class don't divide by zero.
+    """
+    flat = logits.float().reshape(-1, logits.shape[-1])
+    if flat.shape[1] == 1:
+        probability, truth = flat.sigmoid(), (classes.reshape(-1, 1) > 0).float()
+    else:
+        probability = flat.softmax(dim=1)[:, 1:]
+        truth = functional.one_hot(classes.reshape(-1).long(), flat.shape[1])[:, 1:].float()
+    overlap = (probability * truth).sum(0)
+    return 1 - ((2 * overlap + 1) / (probability.sum(0) + truth.sum(0) + 1)).mean()
+
+
+def classes_at(label: Tensor, indices: Tensor) -> Tensor:
+    """Class numbers (n,) of a label (i, j, k) at whole voxels (n, 3)."""
+    i, j, k = indices.to(label.device).unbind(1)
+    return label[i, j, k]
+
+
+def predicted_classes(logits: Tensor) -> Tensor:
+    """Class numbers (...), uint8, that logits (..., K) stand for: above one half, or the largest."""
+    if logits.shape[-1] == 1:
+        return (logits[..., 0] > 0).to(torch.uint8)
+    return logits.argmax(dim=-1).to(torch.uint8)

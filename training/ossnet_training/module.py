@@ -1,0 +1,190 @@
+"""The training step as Lightning runs it: augment, draw, pass, lose; and the running average of weights."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import lightning.pytorch as lightning
+import torch
+from torch import Tensor, nn
+from torch.optim.optimizer import Optimizer
+
+from napari_ossnet.engine.errors import EngineError, OutOfMemoryError
+from ossnet_training.augmentation import augment
+from ossnet_training.config import Recipe
+from ossnet_training.data import Sample
+from ossnet_training.forward import grid_classes, training_logits
+from ossnet_training.losses import auxiliary_loss, classes_at, dice_loss, occupancy_loss
+from ossnet_training.optimisers import build_optimiser
+from ossnet_training.overlap import class_columns, dice_of, overlap_counts
+from ossnet_training.sampling import Draw, case_generator, draw_locations, uniform_locations, unsure_locations
+
+logger = logging.getLogger(__name__)
+
+#: Candidates that are asked for each location that adaptive sampling keeps.
+_CANDIDATES = 4
+#: Fewer locations a volume than this teach nothing; memory that doesn't suffice for them is an error.
+_FEWEST_LOCATIONS = 64
+
+
+class TrainingError(EngineError):
+    """Training that can't go on; what was learnt before is kept."""
+
+
+class TrainingModule(lightning.LightningModule):
+    """A network under training.
+
+    Args:
+        recipe: All settings.
+        network: With fresh or loaded weights.
+        class_names: The task's foreground classes.
+    """
+
+    def __init__(self, recipe: Recipe, network: nn.Module, class_names: Sequence[str]) -> None:
+        super().__init__()
+        self.recipe = recipe
+        self.network = network
+        self.class_names = tuple(class_names)
+        self._scores: list[Tensor] = []
+        self.average = copy.deepcopy(network).requires_grad_(False) if recipe.optimiser.average_decay else None
+        #: Locations a volume and step; halved where the device's memory doesn't suffice.
+        self.locations = recipe.sampling.locations
+        self.register_buffer("averaged_steps", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def judged(self) -> nn.Module:
+        """The weights that are validated and exported: the running average, where there is one."""
+        return self.network if self.average is None else self.average
+
+    def configure_optimizers(self) -> Optimizer:
+        """The recipe's optimiser."""
+        return build_optimiser(self.network, self.recipe.optimiser)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Leave samples where they are: half precision travels when it is wanted, case by case."""
+        return batch
+
+    def training_step(self, samples: Sequence[Sample], batch_index: int) -> Tensor | None:
+        """The loss of one step; None, which Lightning skips, after halving the locations for want of memory."""
+        try:
+            loss = self._loss(samples)
+        except torch.cuda.OutOfMemoryError as error:
+            self._halve_locations(error)
+            return None
+        if not torch.isfinite(loss):
+            names = ", ".join(sample.name for sample in samples)
+            raise TrainingError(
+                f"The loss became {float(loss)} in step {self.global_step} on the cases {names}; the last good "
+                "checkpoint is kept. Look at these cases, or resume with a lower rate (optimiser.learning_rate)."
+            )
+        return loss
+
+    def _loss(self, samples: Sequence[Sample]) -> Tensor:
+        settings = self.recipe.loss
+        grids, labels = self._augmented(samples)
+        draws = [self._draw(sample, label) for sample, label in zip(samples, labels, strict=True)]
+        if self.recipe.sampling.strategy == "adaptive":
+            draws = self._keep_unsure(samples, grids, draws)
+        logits, auxiliary = training_logits(self.network, grids, draws, self.recipe.sampling.box_voxels)
+        classes = torch.stack([classes_at(label, draw.indices) for label, draw in zip(labels, draws, strict=True)])
+        loss = occupancy_loss(logits, classes)
+        self.log("loss", loss.detach(), batch_size=len(samples))
+        if auxiliary is not None and settings.auxiliary:
+            loss = loss + settings.auxiliary * auxiliary_loss(auxiliary, torch.stack(labels))
+        if settings.dice:
+            loss = loss + settings.dice * dice_loss(logits, classes)
+        return loss
+
+    def _augmented(self, samples: Sequence[Sample]) -> tuple[Tensor, list[Tensor]]:
+        grids, labels = [], []
+        for sample in samples:
+            generator = case_generator(self.recipe.seed, sample.epoch, sample.number, stream=1)
+            grid = sample.grid.to(self.device).float()
+            grid, label = augment(grid, sample.label.to(self.device), self.recipe.augmentation, generator)
+            grids.append(grid)
+            labels.append(label)
+        return torch.stack(grids), labels
+
+    def _draw(self, sample: Sample, label: Tensor) -> Draw:
+        generator = case_generator(self.recipe.seed, sample.epoch, sample.number, stream=2)
+        return draw_locations(label, self.recipe.sampling, generator, self._candidates())
+
+    def _candidates(self) -> int:
+        return self.locations * (_CANDIDATES if self.recipe.sampling.strategy == "adaptive" else 1)
+
+    @torch.no_grad()
+    def _keep_unsure(self, samples: Sequence[Sample], grids: Tensor, draws: list[Draw]) -> list[Draw]:
+        """Of each volume's candidates, those where the network is unsure, and a uniform share."""
+        was_training = self.network.training
+        self.network.eval()
+        logits, _ = training_logits(self.network, grids, draws, self.recipe.sampling.box_voxels)
+        self.network.train(was_training)
+        kept = []
+        for sample, draw, answer in zip(samples, draws, logits.float(), strict=True):
+            generator = case_generator(self.recipe.seed, sample.epoch, sample.number, stream=3)
+            odds = answer.sigmoid() if answer.shape[1] == 1 else answer.softmax(dim=1)
+            odds = torch.cat([1 - odds, odds], dim=1) if answer.shape[1] == 1 else odds
+            unsure = round(self.locations * self.recipe.sampling.border_fraction)
+            chosen = unsure_locations(draw.indices, odds, unsure, generator)
+            # Candidates are in random order, so that the first are a uniform share.
+            kept.append(Draw(indices=torch.cat([chosen, draw.indices[: self.locations - unsure]])))
+        return kept
+
+    def _halve_locations(self, error: Exception) -> None:
+        if self.locations // 2 < _FEWEST_LOCATIONS:
+            raise OutOfMemoryError(
+                f"The device's memory doesn't suffice for {self.locations} locations a volume; use a smaller "
+                "batch_size or network, or device=cpu."
+            ) from error
+        self.locations //= 2
+        torch.cuda.empty_cache()
+        logger.warning("out of memory: going on with %d locations a volume and step", self.locations)
+
+    @torch.no_grad()
+    def update_average(self) -> None:
+        """Move the running average towards the weights; its first steps forget faster (Tensorflow's warm-up)."""
+        if self.average is None:
+            return
+        self.averaged_steps += 1
+        steps = int(self.averaged_steps)
+        decay = min(self.recipe.optimiser.average_decay, (1 + steps) / (10 + steps))
+        for kept, current in zip(self.average.parameters(), self.network.parameters(), strict=True):
+            kept.lerp_(current, 1 - decay)
+        for kept, current in zip(self.average.buffers(), self.network.buffers(), strict=True):
+            kept.copy_(current)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the number of locations, which a lack of memory may have changed."""
+        checkpoint["locations"] = self.locations
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up the number of locations."""
+        self.locations = checkpoint.get("locations", self.locations)
+
+    def validation_step(self, samples: Sequence[Sample], batch_index: int) -> None:
+        """Dice of the judged weights on each case."""
+        network = self.judged.eval()
+        for sample in samples:
+            grid, label = sample.grid.to(self.device).float(), sample.label.to(self.device)
+            if self.recipe.validation.protocol == "dense":
+                indices = torch.ones_like(label).nonzero()
+            else:
+                generator = case_generator(self.recipe.seed, 0, sample.number, stream=4)
+                indices = uniform_locations(label.shape, self.recipe.validation.locations, generator).to(self.device)
+            found = grid_classes(network, grid, indices)
+            self._scores.append(dice_of(overlap_counts(found, classes_at(label, indices), len(self.class_names))))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the mean Dice of the whole foreground and of each class over all cases of all ranks."""
+        total = torch.stack(self._scores).sum(0) if self._scores else torch.zeros(len(self.class_names) + 1)
+        gathered = torch.cat([total, torch.tensor([float(len(self._scores))])]).float().to(self.device)
+        self._scores.clear()
+        gathered = self.all_gather(gathered).reshape(-1, len(gathered)).sum(0)
+        means = (gathered[:-1] / gathered[-1].clamp_min(1)).tolist()
+        for name, value in zip(class_columns(self.class_names), means, strict=False):
+            self.log(f"dice_{name}", value, rank_zero_only=True)
+        self.log("dice", sum(means[1:]) / len(self.class_names), rank_zero_only=True)
+        self.network.train()

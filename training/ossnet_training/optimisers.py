@@ -1,0 +1,116 @@
+"""Lookahead over RAdam, parameter groups with rates of their own, and the annealing of rates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.optimizer import Optimizer
+
+from napari_ossnet.engine.networks.pade import PadeActivation
+from ossnet_training.config import OptimiserSettings
+
+
+class Lookahead(Optimizer):
+    """Lookahead (Zhang et al., 2019, algorithm 1): slow weights that follow an inner optimiser's fast ones.
+
+    After every ``steps`` inner steps the slow weights move by ``alpha`` towards the fast ones, which then start anew
+    from there. State of the inner optimiser is kept, as the published code does.
+    """
+
+    def __init__(self, inner: Optimizer, *, steps: int = 5, alpha: float = 0.8) -> None:
+        # The parent's constructor is left out: groups, state and defaults are the inner optimiser's own, shared.
+        self.inner, self.steps, self.alpha = inner, steps, alpha
+        self.defaults = inner.defaults
+        self.param_groups = inner.param_groups
+        self.state = inner.state
+        self._slow: dict[Tensor, Tensor] = {}
+        self._count = 0
+        self._patch_hooks()
+
+    def _patch_hooks(self) -> None:
+        for name in ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks", "_optimizer_state_dict_pre_hooks",
+                     "_optimizer_state_dict_post_hooks", "_optimizer_load_state_dict_pre_hooks",
+                     "_optimizer_load_state_dict_post_hooks"):
+            setattr(self, name, getattr(self.inner, name))
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        """One fast step; every so many of them a slow one."""
+        if not self._slow:
+            self._slow = {p: p.detach().clone() for p in self._parameters()}
+        with torch.enable_grad():
+            loss = self.inner.step(closure) if closure is not None else self.inner.step()
+        self._count += 1
+        if self._count % self.steps == 0:
+            for parameter, slow in self._slow.items():
+                slow.lerp_(parameter, self.alpha)
+                parameter.copy_(slow)
+        return loss
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Drop all gradients."""
+        self.inner.zero_grad(set_to_none)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The inner optimiser's state, the slow weights and the count of steps."""
+        slow = [self._slow.get(p, p).detach().clone() for p in self._parameters()]
+        return {"inner": self.inner.state_dict(), "slow": slow, "count": self._count}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up what `state_dict` gave."""
+        self.inner.load_state_dict(state_dict["inner"])
+        self.param_groups, self.state = self.inner.param_groups, self.inner.state
+        self._slow = {p: s.to(p) for p, s in zip(self._parameters(), state_dict["slow"], strict=True)}
+        self._count = state_dict["count"]
+
+    def _parameters(self) -> list[Tensor]:
+        return [parameter for group in self.param_groups for parameter in group["params"]]
+
+
+def build_optimiser(network: nn.Module, settings: OptimiserSettings) -> Optimizer:
+    """The optimiser of a recipe over a network's parameters; Pade coefficients form a group of their own."""
+    pade = {id(p) for module in network.modules() if isinstance(module, PadeActivation) for p in module.parameters()}
+    weights = [p for p in network.parameters() if id(p) not in pade]
+    coefficients = [p for p in network.parameters() if id(p) in pade]
+    groups: list[dict[str, Any]] = [
+        {"params": weights, "lr": settings.learning_rate, "weight_decay": settings.weight_decay}
+    ]
+    if coefficients:
+        groups.append({"params": coefficients, "lr": settings.pade_learning_rate, "weight_decay": 0.0})
+    for group in groups:
+        group["base_lr"] = group["lr"]
+    kind = torch.optim.AdamW if settings.name == "adamw" else torch.optim.RAdam
+    # Weight decay moves weights apart from the gradient's moments in both (Loshchilov and Hutter, 2019).
+    options = {} if settings.name == "adamw" else {"decoupled_weight_decay": True}
+    inner = kind(groups, **options)
+    if settings.lookahead_steps < 1:
+        return inner
+    return Lookahead(inner, steps=settings.lookahead_steps, alpha=settings.lookahead_alpha)
+
+
+def rate_factor(settings: OptimiserSettings, *, progress: float, epoch: int, step: int) -> float:
+    """What every group's rate is multiplied by.
+
+    Args:
+        settings: The recipe's.
+        progress: Share of the run that is over, 0 to 1, by the clock or by steps.
+        epoch: Epochs finished.
+        step: Steps finished.
+    """
+    warm = min(1.0, (step + 1) / settings.warmup_steps) if settings.warmup_steps else 1.0
+    if settings.schedule == "milestones":
+        return warm * 0.1 ** sum(epoch >= milestone for milestone in settings.milestones)
+    if settings.schedule == "cosine":
+        # Down to a hundredth, so that the last minutes still move.
+        return warm * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * min(max(progress, 0.0), 1.0))))
+    return warm
+
+
+def set_rates(optimiser: Optimizer, factor: float) -> None:
+    """Multiply every group's own rate by a factor."""
+    for group in optimiser.param_groups:
+        group["lr"] = group["base_lr"] * factor

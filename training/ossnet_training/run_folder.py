@@ -1,0 +1,154 @@
+"""A run's folder: what lies in it and how it explains itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import napari_ossnet
+from napari_ossnet.engine.atomic import atomic_path
+from napari_ossnet.engine.errors import InputError
+from ossnet_training.config import Recipe, load_recipe, recipe_toml
+from ossnet_training.splits import Split
+
+_PACKAGES = ("torch", "lightning", "numpy", "nibabel", "safetensors")
+
+
+def runs_home() -> Path:
+    """Where runs live: ``OSSNET_HOME/runs``, never the checkout."""
+    from napari_ossnet.engine.catalogue import ossnet_home
+
+    return ossnet_home() / "runs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFolder:
+    """The files of one run."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.path.name
+
+    @property
+    def config(self) -> Path:
+        """All settings, as a recipe that starts the same run."""
+        return self.path / "config.toml"
+
+    @property
+    def split(self) -> Path:
+        """Names of the cases that train and validate."""
+        return self.path / "split.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One row a logged step."""
+        return self.path / "metrics.csv"
+
+    @property
+    def curves(self) -> Path:
+        """The metrics as a picture."""
+        return self.path / "curves.png"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Everything needed to go on; the newest few."""
+        return self.path / "checkpoints"
+
+    @property
+    def best(self) -> Path:
+        """Weights of the best validation."""
+        return self.path / "best.safetensors"
+
+    @property
+    def last(self) -> Path:
+        """Weights at the last validation or at the end."""
+        return self.path / "last.safetensors"
+
+    def recipe(self) -> Recipe:
+        """The settings that the run was started with."""
+        return load_recipe(str(self.config))
+
+    def describe(self, recipe: Recipe, split: Split, data: str) -> None:
+        """Write what the run is made of, before it starts.
+
+        Raises:
+            OutputError: The folder can't be written.
+        """
+        facts = {
+            "command": sys.argv,
+            "data": data,
+            "napari_ossnet": napari_ossnet.__version__,
+            "packages": {name: _installed(name) for name in _PACKAGES},
+            "python": platform.python_version(),
+            "machine": f"{platform.platform()}, {os.cpu_count()} cores",
+            "git": git_state(),
+        }
+        write_text(self.config, recipe_toml(recipe))
+        write_text(self.split, json.dumps({"training": split.training, "validation": split.validation}, indent=1) + "\n")
+        write_text(self.path / "environment.json", json.dumps(facts, indent=1) + "\n")
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of metrics.csv, numbers as floats, empty cells left out."""
+        import csv
+
+        if not self.metrics.is_file():
+            return []
+        with self.metrics.open(newline="", encoding="utf-8") as file:
+            return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+def find_run(name: str) -> RunFolder:
+    """A run by name or path.
+
+    Raises:
+        InputError: There is no such run; the sentence lists those that there are.
+    """
+    for path in (Path(name).expanduser(), runs_home() / name):
+        if (path / "config.toml").is_file():
+            return RunFolder(path=path.resolve())
+    there = ", ".join(run_names()) or "none yet"
+    raise InputError(f"There is no run {name!r} in {runs_home()}; there are: {there}.")
+
+
+def run_names() -> Sequence[str]:
+    """Names of all runs under the home."""
+    return sorted(path.parent.name for path in runs_home().glob("*/config.toml"))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small text file whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def git_state() -> str:
+    """The commit of the source at hand, with ``+changes`` where files differ; empty without a checkout."""
+    source = Path(__file__).parent
+    try:
+        commit = _git(source, "rev-parse", "HEAD")
+        return commit + ("+changes" if _git(source, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _git(folder: Path, *words: str) -> str:
+    command = ["git", "-C", str(folder), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+
+
+def _installed(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
