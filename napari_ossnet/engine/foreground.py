@@ -14,6 +14,8 @@ _CONTRAST = 0.05
 #: ... and by more than this many standard deviations of the background's noise. Magnitude MR noise is Rayleigh
 #: distributed; six (robustly estimated) deviations leave about one noise voxel in a million.
 _NOISE_DEVIATIONS = 6.0
+#: Faces whose noise, so widened, exceeds this share of the channel's range are not blank.
+_BLANK_SHARE = 0.6
 #: Share of the foreground that may be cut off on either side of an axis: stray voxels don't move the centre.
 _STRAY_SHARE = 1e-3
 #: Fewer foreground voxels than this share of the scan are no anatomy.
@@ -22,10 +24,11 @@ _LEAST_SHARE = 1e-4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Foreground:
-    """Where the foreground lies: a half-open box of voxels, and the background's value in each channel."""
+    """Where the foreground lies: a half-open box of voxels, how many there are, and the background in each channel."""
 
     start: tuple[int, int, int]
     stop: tuple[int, int, int]
+    voxels: int
     background: tuple[float, ...]
 
 
@@ -38,10 +41,12 @@ def find_foreground(data: ScanData) -> Foreground:
     Raises:
         InputError: Nothing stands out.
     """
-    background = tuple(float(np.median(_faces(channel))) for channel in data)
     standing_out = np.zeros(data.shape[1:], dtype=bool)
-    for channel, level in zip(data, background, strict=True):
-        standing_out |= _standing_out(channel, level)
+    background = []
+    for channel in data:
+        level, least = _background(channel)
+        background.append(level)
+        standing_out |= np.abs(channel - np.float32(level)) > least
     count = int(standing_out.sum())
     if count < _LEAST_SHARE * standing_out.size:
         raise InputError(
@@ -50,15 +55,24 @@ def find_foreground(data: ScanData) -> Foreground:
         )
     bounds = [_bounds(standing_out.sum(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
     i, j, k = bounds
-    return Foreground(start=(i[0], j[0], k[0]), stop=(i[1], j[1], k[1]), background=background)
+    return Foreground(start=(i[0], j[0], k[0]), stop=(i[1], j[1], k[1]), voxels=count, background=tuple(background))
 
 
-def _standing_out(channel: np.ndarray, level: float) -> np.ndarray:
+def background_level(channel: np.ndarray) -> float:
+    """The value of a channel (i, j, k) outside of what it shows."""
+    return _background(channel)[0]
+
+
+def _background(channel: np.ndarray) -> tuple[float, float]:
+    """The background's value, and by how much a voxel must differ from it to stand out."""
     faces = _faces(channel)
-    noise = 1.4826 * float(np.median(np.abs(faces - level)))  # the median deviation of a normal distribution
-    low, high = np.percentile(channel[::2, ::2, ::2], (0.5, 99.5))
-    least = max(_CONTRAST * max(float(high) - level, level - float(low)), _NOISE_DEVIATIONS * noise)
-    return np.asarray(np.abs(channel - np.float32(level)) > least)
+    level = float(np.median(faces))
+    noise = 1.4826 * float(np.median(np.abs(faces - level)))  # the deviation of a normal distribution from its median
+    low, high = (float(value) for value in np.percentile(channel[::2, ::2, ::2], (0.5, 99.5)))
+    if _NOISE_DEVIATIONS * noise > _BLANK_SHARE * (high - low):
+        # The faces show tissue: every voxel stands out, and what lies beyond is as dark as the darkest.
+        return low, -1.0
+    return level, max(_CONTRAST * max(high - level, level - low), _NOISE_DEVIATIONS * noise)
 
 
 def _faces(channel: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, Literal
 
 from napari_ossnet.engine.errors import InputError
@@ -62,6 +62,8 @@ class Task:
             its foreground in the box; ``centre`` puts the scan's centre at the grid's centre.
         classes: Foreground classes; one class means a sigmoid, more mean a softmax with the background first.
         latent_grid: Cells of the encoder's latent grid.
+        foreground_ml: Least and most foreground that a fitting scan shows, None where nothing is known of it.
+        foreground_hint: What to ask where a scan shows more or less.
     """
 
     name: str
@@ -76,6 +78,8 @@ class Task:
     placement: Placement
     classes: tuple[SegmentClass, ...]
     latent_grid: Triple
+    foreground_ml: tuple[float, float] | None = None
+    foreground_hint: str = ""
 
     @property
     def channels(self) -> int:
@@ -118,32 +122,35 @@ class Task:
             return _task_from(json.loads(text))
         except (TypeError, ValueError, KeyError) as error:
             raise InputError(
-                f"A task definition can't be read ({error}); it needs exactly the fields that this version writes."
+                f"A task definition can't be read ({error}); expected is what this version of the program writes."
             ) from error
 
 
 def _task_from(record: dict[str, Any]) -> Task:
     values = _known(Task, record)
     values["modalities"] = tuple(
-        Modality(**(_known(Modality, item) | {"words": tuple(item["words"])})) for item in record["modalities"]
+        Modality(**(_known(Modality, item) | {"words": tuple(item.get("words", ()))})) for item in record["modalities"]
     )
     values["classes"] = tuple(_class_from(item) for item in record["classes"])
-    for name in ("grid_shape", "spacing_mm", "scan_shape", "latent_grid"):
-        values[name] = None if record[name] is None else tuple(record[name])
+    for name in ("grid_shape", "spacing_mm", "scan_shape", "latent_grid", "foreground_ml"):
+        if isinstance(values.get(name), list):
+            values[name] = tuple(values[name])
     return Task(**values)
 
 
 def _class_from(record: dict[str, Any]) -> SegmentClass:
     values = _known(SegmentClass, record)
     values["color"] = tuple(record["color"])
-    if record["terminology"] is not None:
+    if record.get("terminology") is not None:
         codes = _known(Terminology, record["terminology"])
         values["terminology"] = Terminology(**{key: code and tuple(code) for key, code in codes.items()})
     return SegmentClass(**values)
 
 
 def _known(kind: type, record: dict[str, Any]) -> dict[str, Any]:
-    expected = {field.name for field in fields(kind)}
-    if set(record) != expected:
-        raise ValueError(f"{kind.__name__} has {sorted(record)}, expected {sorted(expected)}")
+    """The record's fields, none of them unknown and none missing that has no default."""
+    allowed = {field.name for field in fields(kind)}
+    needed = {field.name for field in fields(kind) if field.default is MISSING}
+    if not needed <= set(record) <= allowed:
+        raise ValueError(f"{kind.__name__} has the fields {sorted(record)}, expected {sorted(allowed)}")
     return dict(record)

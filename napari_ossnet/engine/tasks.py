@@ -24,6 +24,16 @@ _ABNORMAL = ("SCT", "49755003", "Morphologically Altered Structure")
 _BRAIN = ("SCT", "12738006", "Brain")
 _HIPPOCAMPUS = ("SCT", "5366008", "Hippocampus")
 
+#: How people and the BraTS and BIDS conventions mark a T1 after gadolinium; several words stand in a row.
+_CONTRAST_WORDS = (
+    *("t1ce", "t1c", "t1gd", "t1wce", "t1post", "t1contrast", "t1gad", "t1km", "ce gadolinium", "ce gd", "ce gad"),
+    *(
+        f"{t1} {mark}"
+        for t1 in ("t1", "t1w")
+        for mark in ("ce", "c", "gd", "gad", "gadolinium", "post", "contrast", "km")
+    ),
+)
+
 #: Grids, axes and channel order: spec sections 2 and 3; BraTS: Menze et al. 2015; LiTS: Bilic et al. 2023.
 _BRATS = Task(
     name="brats",
@@ -31,9 +41,9 @@ _BRATS = Task(
     description="Whole glioma, oedema included, in a skull-stripped brain: FLAIR, T1, contrast-enhanced T1 and T2.",
     kind="MR",
     modalities=(
-        Modality(name="flair", title="FLAIR", words=("flair", "t2f", "fla")),
-        Modality(name="t1", title="T1", words=("t1", "t1n", "t1w")),
-        Modality(name="t1ce", title="T1 with contrast", words=("t1ce", "t1c", "t1gd")),
+        Modality(name="flair", title="FLAIR", words=("flair", "t2f", "fla", "t2 flair", "t2w flair")),
+        Modality(name="t1", title="T1", words=("t1", "t1n", "t1w", "t1 pre", "t1w pre")),
+        Modality(name="t1ce", title="T1 with contrast", words=_CONTRAST_WORDS),
         Modality(name="t2", title="T2", words=("t2", "t2w")),
     ),
     axes="LPS",
@@ -51,6 +61,9 @@ _BRATS = Task(
         ),
     ),
     latent_grid=(8, 8, 5),
+    # From a child's brain to the largest intracranial volumes; a head with its skull and skin has 3 litres and more.
+    foreground_ml=(500.0, 2100.0),
+    foreground_hint="check that it is a whole brain without skull and skin",
 )
 
 _LITS = Task(
