@@ -258,7 +258,7 @@ def entry_from_card(card: ModelCard, path: Path, *, is_bundled: bool) -> Catalog
 
 
 def _published_entry(published: PublishedWeights) -> CatalogueEntry:
-    from napari_ossnet.engine.known_sums import known_sum
+    from napari_ossnet.engine.checksums import known_sum
 
     return CatalogueEntry(
         name=published.name,

@@ -16,17 +16,17 @@ from napari_ossnet.engine.catalogue import (
     entry_from_card,
     get_entry,
     list_entries,
-    local_path,
     ossnet_home,
     weights_folder,
 )
-from napari_ossnet.engine.checksums import FILE_NAME, remember_sum, sha256_of
+from napari_ossnet.engine.checksums import FILE_NAME, known_sum, remember_sum, sha256_of
 from napari_ossnet.engine.errors import WeightsError
 from napari_ossnet.engine.events import Progress
 from napari_ossnet.engine.published_weights import PUBLISHED
 
 if TYPE_CHECKING:
     from napari_ossnet.engine.checkpoints import LoadedWeights
+    from napari_ossnet.engine.model_card import ModelCard
 
 
 def download_weights(entry: CatalogueEntry) -> Generator[Progress, None, Path]:
@@ -94,8 +94,8 @@ def _store_published(path: Path, entry: CatalogueEntry) -> Path:
 
 def _store_own(path: Path, name: str | None) -> CatalogueEntry:
     loaded = _load(path)
-    has_card = path.suffix == SUFFIX
-    stem = _as_name(name or (loaded.card.name if has_card else "") or path.stem)
+    has_card = _has_card(path)
+    stem = _as_name(name or (loaded.card.name if has_card else path.stem))
     _check_free(stem, path)
     target = _target(stem)
     if has_card and loaded.card.name == stem:
@@ -105,21 +105,29 @@ def _store_own(path: Path, name: str | None) -> CatalogueEntry:
     else:
         _save(target, loaded, replace(loaded.card, name=stem))
     remember_sum(weights_folder(), stem, sha256_of(path))
-    card = replace(loaded.card, name=stem)
-    return entry_from_card(card, target, is_bundled=False)
+    return entry_from_card(replace(loaded.card, name=stem), target, is_bundled=False)
 
 
 def _check_free(name: str, path: Path) -> None:
-    """Refuses a name that another entry bears; the same file may come again."""
+    """Refuses a name that other weights bear; the same file may come again."""
+    another = f"give another name: ossnet weights import {path} --name NAME"
     for entry in list_entries():
-        taken = local_path(entry)
-        if entry.name == name and (entry.is_bundled or entry.is_published):
-            raise WeightsError(
-                f"The name {name} belongs to weights in the catalogue; "
-                f"give another: ossnet weights import {path} --name NAME."
-            )
-        if entry.name == name and taken is not None and taken.resolve() == path.resolve():
-            raise WeightsError(f"{path} is already in the catalogue, as {name}.")
+        if entry.name != name:
+            continue
+        if entry.is_bundled or entry.is_published:
+            raise WeightsError(f"The name {name} belongs to weights in the catalogue; {another}.")
+        if known_sum(weights_folder(), name) != sha256_of(path):
+            raise WeightsError(f"There are other weights called {name} already; remove them first, or {another}.")
+
+
+def _has_card(path: Path) -> bool:
+    from napari_ossnet.engine.model_card import read_card
+
+    try:
+        read_card(path)
+    except WeightsError:
+        return False
+    return True
 
 
 def _as_name(text: str) -> str:
@@ -139,7 +147,7 @@ def _load(path: Path) -> LoadedWeights:
     return load_checkpoint(path)
 
 
-def _save(target: Path, loaded: LoadedWeights, card: object) -> None:
+def _save(target: Path, loaded: LoadedWeights, card: ModelCard) -> None:
     from napari_ossnet.engine.checkpoints import save_weights
 
     save_weights(target, loaded.network, card)

@@ -1,0 +1,214 @@
+"""One case on the command line, from image files to result files: what segment, batch and demo have in common."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from napari_ossnet.cli.region import RegionChoice, box_around, parse_region
+from napari_ossnet.cli.reporters import Reporter, drive
+from napari_ossnet.engine.assignment import assign_images, load_scan
+from napari_ossnet.engine.atomic import atomic_path
+from napari_ossnet.engine.catalogue import find_weights, list_entries
+from napari_ossnet.engine.errors import InputError, WeightsError
+from napari_ossnet.engine.measurement import Measurement
+from napari_ossnet.engine.model_card import read_card
+from napari_ossnet.engine.segmentation import Segmentation
+from napari_ossnet.engine.session import Schedule, SegmentationSession, SegmentRequest
+from napari_ossnet.engine.tasks import Task, get_task
+from napari_ossnet.engine.volume import Volume, write_mask
+
+DEFAULT_TASK = "brats"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """The weights that were chosen, and the task that they are for."""
+
+    task: Task
+    weights: Path
+    variant: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """How to segment, the same for every case of a batch."""
+
+    device: str = "auto"
+    memory_bytes: int | None = None
+    step: int = 1
+    schedule: Schedule = "octree"
+    threshold: float = 0.5
+    region: RegionChoice | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultFiles:
+    """Where the results of a case go; None leaves one out."""
+
+    mask: Path
+    surface: Path | None = None
+    report: Path | None = None
+    picture: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A segmented case: what went in and what came out."""
+
+    assignment: dict[str, Path]
+    volume: Volume
+    segmentation: Segmentation
+
+
+def choose_network(task: str | None, variant: str | None, weights: str | None) -> Network:
+    """The weights and the task for the options of the same names.
+
+    Raises:
+        InputError: There is no such task.
+        WeightsError: There are no such weights, or they are for another task.
+    """
+    if task is None and weights is None:
+        task = DEFAULT_TASK
+    elif task is not None and weights is None:
+        _check_task(task)
+    path = find_weights(task, variant, weights)
+    known = _task_of_weights(path)
+    if task is not None and known.name != task:
+        _check_task(task)
+        raise WeightsError(f"The weights {path} are made for the task {known.name}, not for {task}.")
+    return Network(task=known, weights=path, variant=variant)
+
+
+def run_case(
+    session: SegmentationSession, network: Network, images: Sequence[str], options: RunOptions, reporter: Reporter
+) -> Case:
+    """Reads the images of a case and segments them.
+
+    Raises:
+        EngineError: The images can't be used, or the run failed.
+    """
+    assignment = assign_images(network.task, images)
+    shown = ", ".join(f"{name} = {path.name}" for name, path in assignment.items())
+    reporter.fact("assignment", f"Images: {shown}", **{name: str(path) for name, path in assignment.items()})
+    # Its first message says once more which file is which.
+    volume, (_, *messages) = load_scan(network.task, assignment)
+    for message in messages:
+        reporter.event(message)
+    return Case(
+        assignment=assignment, volume=volume, segmentation=segment_volume(session, network, volume, options, reporter)
+    )
+
+
+def segment_volume(
+    session: SegmentationSession, network: Network, volume: Volume, options: RunOptions, reporter: Reporter
+) -> Segmentation:
+    """Segments a scan that is already read, and refines the region that is asked for.
+
+    Raises:
+        EngineError: The scan can't be used, or the run failed.
+    """
+    request = SegmentRequest(
+        volume=volume,
+        task=network.task.name,
+        variant=network.variant,
+        weights=network.weights,
+        device=options.device,
+        memory_bytes=options.memory_bytes,
+        step=options.step,
+        schedule=options.schedule,
+        threshold=options.threshold,
+    )
+    start, stop = (None, None) if options.region is None else parse_region(options.region, volume.shape)
+    segmentation = drive(session.segment(request), reporter)
+    if options.region is None:
+        return segmentation
+    if start is None or stop is None:
+        if segmentation.is_empty:
+            raise InputError("Nothing was found, so there is no object to refine; give a box with --region.")
+        start, stop = box_around(segmentation.labels)
+    return drive(session.refine_region(start, stop, options.region.factor), reporter)
+
+
+def write_results(case: Case, files: ResultFiles, reporter: Reporter) -> None:
+    """Writes the files of a case, each of them whole or not at all.
+
+    Raises:
+        OutputError: A file can't be written.
+    """
+    segmentation = case.segmentation
+    write_mask(files.mask, segmentation.labels, segmentation)
+    reporter.fact("mask", f"Mask: {files.mask}", path=str(files.mask))
+    if files.surface is not None:
+        _write_surface(segmentation, files.surface, reporter)
+    if files.picture is not None:
+        from napari_ossnet.engine.picture import draw_picture
+
+        draw_picture(files.picture, case.volume, segmentation)
+        reporter.fact("picture", f"Picture: {files.picture}", path=str(files.picture))
+    if files.report is not None:
+        write_report(files.report, case)
+        reporter.fact("report", f"Report: {files.report}", path=str(files.report))
+
+
+def write_report(path: Path, case: Case, **more: object) -> None:
+    """Writes the report of a case as JSON: the segmentation's own, and what went in.
+
+    Raises:
+        OutputError: The file can't be written.
+    """
+    images = {name: str(image) for name, image in case.assignment.items()}
+    content = {**case.segmentation.report(), "images": images, **more}
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def show_summary(segmentation: Segmentation, reporter: Reporter) -> None:
+    """States the result in a few lines."""
+    report = segmentation.report()
+    keys = ("volume_ml", "surface_area_cm2", "max_diameter_mm", "evaluated_locations", "first_snapshot_s", "elapsed_s")
+    values = {key: report[key] for key in keys} | {"device": report["device"]}
+    times = segmentation.timings
+    if segmentation.is_empty:
+        lines = [f"Nothing was found at threshold {segmentation.threshold:g}: the mask is empty."]
+    else:
+        lines = [_measured(part) for part in segmentation.measurements]
+    lines.append(
+        f"Time: {times.elapsed_s:.1f} s on {report['device']}, first picture after {times.first_snapshot_s:.1f} s, "
+        f"{segmentation.evaluated_locations:,} locations"
+    )
+    reporter.fact("result", "\n".join(lines), **values)
+
+
+def _measured(part: Measurement) -> str:
+    surface, diameter = f"surface {part.surface_area_cm2:.1f} cm2", f"diameter {part.max_diameter_mm:.1f} mm"
+    return f"{part.title}: {part.volume_ml:.2f} mL, {surface}, {diameter}"
+
+
+def _write_surface(segmentation: Segmentation, path: Path, reporter: Reporter) -> None:
+    from napari_ossnet.engine.mesh_files import write_mesh
+    from napari_ossnet.engine.surface import extract_surface
+
+    if segmentation.is_empty:
+        reporter.fact("surface", "Surface: none, since the mask is empty", path=None)
+        return
+    write_mesh(path, extract_surface(segmentation))
+    reporter.fact("surface", f"Surface: {path} (RAS mm)", path=str(path))
+
+
+def _check_task(name: str) -> None:
+    """Lets tasks pass that the program knows, or that some weights at hand bring with them."""
+    if not list_entries(name):
+        get_task(name)
+
+
+def _task_of_weights(path: Path) -> Task:
+    try:
+        return read_card(path).task
+    except WeightsError:
+        # No file with a card. What a published file is for shows in its tensors, and looking at those takes torch.
+        from napari_ossnet.engine.checkpoints import read_card as recognise
+
+        return recognise(path).task

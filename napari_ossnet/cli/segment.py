@@ -1,0 +1,174 @@
+"""``ossnet segment``: images in, a mask out; or a whole cohort with ``--batch``."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from napari_ossnet.cli.case import ResultFiles, RunOptions, choose_network, run_case, show_summary, write_results
+from napari_ossnet.cli.region import choose_region
+from napari_ossnet.cli.reporters import ProgressKind, make_reporter
+from napari_ossnet.engine.device import parse_memory
+from napari_ossnet.engine.errors import InputError, OutputError
+from napari_ossnet.engine.networks.variants import VARIANTS
+from napari_ossnet.engine.segmentation import RESEARCH_NOTICE
+from napari_ossnet.engine.session import Schedule, SegmentationSession
+from napari_ossnet.engine.volume import WRITABLE_SUFFIXES
+
+STEPS = (1, 2, 4, 8, 16)
+SURFACE_SUFFIXES = (".stl", ".ply", ".obj", ".glb")
+
+
+def _option(metavar: str, *aliases: str) -> object:
+    """An option that may be left out, without "default: None" in the help."""
+    return tyro.conf.arg(metavar=metavar, aliases=list(aliases), help_behavior_hint="")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """Segment a scan: one mask from one file a modality, or from one 4D file."""
+
+    images: Annotated[tuple[str, ...], tyro.conf.Positional, _option("IMAGE ...")] = ()
+    """The images. Which is which modality is told from whole words in their names (flair, t1, t1ce, t2), or said
+    outright: flair=FILE."""
+    output: Annotated[Path | None, _option("MASK", "-o")] = None
+    """The mask to write, on the scan's own grid: .nii.gz, .nii, .nrrd, .mha or .mgz."""
+    task: Annotated[str | None, _option("NAME")] = None
+    """What to segment: brats (the default), lits, hippocampus, or the task of your own weights."""
+    variant: Annotated[str | None, _option("NAME")] = None
+    """Kind of network: o-net, a, b, c, d, x ...; without it, that of the best weights on this machine."""
+    weights: Annotated[str | None, _option("NAME|FILE")] = None
+    """A name from 'ossnet weights list', or a file."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:n or mps."""
+    memory: Annotated[str | None, _option("SIZE")] = None
+    """Budget for the work above the loaded scan, such as 2GiB; without it, half of what is free."""
+    step: int = 1
+    """Finest step that is evaluated, in scan voxels: 1, 2, 4, 8 or 16."""
+    schedule: Schedule = "octree"
+    """How the mask is refined; the published ones are slower and are kept for comparison."""
+    threshold: float = 0.5
+    """Probability from which a voxel belongs to the object."""
+    surface: Annotated[Path | None, _option("FILE")] = None
+    """Also write the surface, in RAS mm: .stl, .ply, .obj or .glb."""
+    report: Annotated[Path | None, _option("FILE")] = None
+    """Also write a report: a .json file."""
+    picture: Annotated[Path | None, _option("FILE")] = None
+    """Also write a picture of slices and surface: a .png file."""
+    region: Annotated[str | None, _option("BOX")] = None
+    """Write this box only, as half-open voxel ranges i0:i1,j0:j1,k0:k1 of the scan."""
+    upscale: Annotated[float | None, _option("FACTOR")] = None
+    """Voxels this many times smaller, in the box of --region or else around the object."""
+    batch: Annotated[tuple[Path, Path] | None, _option("IN OUT")] = None
+    """Instead of images: a folder with a folder (or a file) a case, and the folder for masks and results.csv."""
+    progress: ProgressKind = "bar"
+    """How progress is shown; json prints a line an event."""
+
+    def run(self) -> int:
+        """Segments and writes; 1 where cases of a batch failed.
+
+        Raises:
+            EngineError: Something that was given can't be used, or the run failed.
+        """
+        options = self._check()
+        network = choose_network(self.task, self.variant, self.weights)
+        reporter = make_reporter(self.progress)
+        session = SegmentationSession()
+        if self.batch is not None:
+            from napari_ossnet.cli.batch import Batch
+
+            source, target = self.batch
+            batch = Batch(
+                session=session, network=network, source=source, target=target, options=options, reporter=reporter
+            )
+            return batch.run()
+        assert self.output is not None
+        case = run_case(session, network, self.images, options, reporter)
+        files = ResultFiles(mask=self.output, surface=self.surface, report=self.report, picture=self.picture)
+        write_results(case, files, reporter)
+        show_summary(case.segmentation, reporter)
+        reporter.fact("notice", RESEARCH_NOTICE)
+        return 0
+
+    def _check(self) -> RunOptions:
+        """What can be said about the options without reading anything, said before anything is read."""
+        if self.variant is not None and self.variant not in VARIANTS:
+            raise InputError(f"--variant must be one of {', '.join(VARIANTS)}, got {self.variant}.")
+        if self.step not in STEPS:
+            raise InputError(f"--step must be one of {', '.join(map(str, STEPS))}, got {self.step}.")
+        if not 0 < self.threshold < 1:
+            raise InputError(f"--threshold must lie between 0 and 1, got {self.threshold:g}.")
+        if self.batch is not None:
+            self._check_batch()
+        else:
+            self._check_files()
+        return RunOptions(
+            device=self.device,
+            memory_bytes=None if self.memory is None else parse_memory(self.memory),
+            step=self.step,
+            schedule=self.schedule,
+            threshold=self.threshold,
+            region=choose_region(self.region, self.upscale),
+        )
+
+    def _check_batch(self) -> None:
+        given: dict[str, object] = {
+            "images": self.images,
+            "-o": self.output,
+            "--surface": self.surface,
+            "--report": self.report,
+            "--picture": self.picture,
+            "--region": self.region,
+            "--upscale": self.upscale,
+        }
+        extra = [name for name, value in given.items() if value]
+        if extra:
+            raise InputError(f"--batch names its own files in the folder OUT; leave out {', '.join(extra)}.")
+
+    def _check_files(self) -> None:
+        if not self.images:
+            raise InputError("There is no image to segment; give one file a modality, or a 4D file.")
+        if self.output is None:
+            raise InputError("Where should the mask go? Add: -o MASK.nii.gz.")
+        wanted = {"--surface": (self.surface, SURFACE_SUFFIXES), "--report": (self.report, (".json",))}
+        wanted |= {"-o": (self.output, WRITABLE_SUFFIXES), "--picture": (self.picture, (".png",))}
+        sources = {_resolved(text) for text in self.images}
+        for option, (path, suffixes) in wanted.items():
+            if path is None:
+                continue
+            if not path.name.lower().endswith(suffixes):
+                raise InputError(f"{option} must end in {', '.join(suffixes)}, got {path.name}.")
+            if path.resolve() in sources:
+                raise InputError(f"{option} would overwrite the image {path}; choose another name.")
+            check_writable(path)
+
+
+def check_writable(path: Path) -> None:
+    """Finds out before the work whether a file can be written after it.
+
+    Raises:
+        OutputError: It can't; the sentence says why.
+    """
+    folder = path.parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        raise OutputError(f"Can't write {path} ({folder} is not a folder); choose another place.")
+    if path.is_dir():
+        raise OutputError(f"Can't write {path} (it is a folder); give a file name in it.")
+    try:
+        # Permissions alone don't tell: there are read-only file systems, and root may do anything.
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OutputError(f"Can't write {path} ({error.strerror or error}); choose another place.") from error
+
+
+def _resolved(image: str) -> Path:
+    name, separator, rest = image.partition("=")
+    is_assigned = bool(separator) and name.isidentifier()
+    return Path(rest if is_assigned else image).resolve()
