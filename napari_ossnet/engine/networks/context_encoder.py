@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Generator
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
+
+Result = TypeVar("Result")
 
 #: Native voxels of one slab of the stem at inference: bounds what the half-size features take.
 SLAB_VOXELS = 2**22
@@ -96,21 +100,47 @@ class ContextEncoder(nn.Module):
         Args:
             volume: Normalised grid, (batch, channels, i, j, k), each extent a multiple of ``factor``.
         """
-        features = self.fold(volume)
+        return run_to_end(self.steps(volume))
+
+    def steps(self, volume: Tensor) -> Generator[None, None, list[Tensor]]:
+        """The same, with a pause after every slab of the stem and every convolution: there a run reports and stops."""
+        features = yield from self.fold(volume)
         skips: list[Tensor] = []
-        for level, blocks in enumerate(self.down):
-            features = blocks(features if level == 0 else self.halve[level - 1](features))
+        for level, chain in enumerate(self.down):
+            features = yield from _passed(chain, features if level == 0 else self.halve[level - 1](features))
             skips.append(features)
-        outputs = [self.closing[-1](features)]
+        outputs = [self.closing[-1](skips.pop())]
         for level in reversed(range(len(self.up))):
             coarse = functional.interpolate(self.project[level](features), scale_factor=2, mode="trilinear")
-            features = self.up[level](skips[level] + coarse)
+            features = yield from _passed(self.up[level], skips.pop() + coarse)
             outputs.append(self.closing[level](features))
         return outputs[::-1]
 
-    def fold(self, volume: Tensor) -> Tensor:
+    def fold(self, volume: Tensor) -> Generator[None, None, Tensor]:
         """The stem's output; without gradients in slabs, exactly the same because a halving convolution has no halo."""
         planes = self.stem_factor * max(1, SLAB_VOXELS // (self.stem_factor * volume[0, 0, 0].numel()))
         if torch.is_grad_enabled() or planes >= volume.shape[2]:
             return self.stem(volume)
-        return torch.cat([self.stem(slab) for slab in volume.split(planes, dim=2)], dim=2)
+        slabs = []
+        for slab in volume.split(planes, dim=2):
+            slabs.append(self.stem(slab))
+            yield
+        return torch.cat(slabs, dim=2)
+
+
+def _passed(chain: nn.Module, features: Tensor) -> Generator[None, None, Tensor]:
+    """Features after a chain of residual convolutions, with a pause after each."""
+    assert isinstance(chain, nn.Sequential)
+    for convolution in chain:
+        features = convolution(features)
+        yield
+    return features
+
+
+def run_to_end(steps: Generator[None, None, Result]) -> Result:
+    """What a generator returns, without its pauses."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            return stop.value

@@ -26,10 +26,10 @@ class ModulatedBlock(nn.Module):
             nn.init.zeros_(self.modulation.weight)
             nn.init.zeros_(self.modulation.bias)
 
-    def forward(self, features: Tensor, context: Tensor) -> Tensor:
-        """(batch, locations, width) and (batch, context) -> (batch, locations, width)."""
+    def forward(self, features: Tensor, context: Tensor | None) -> Tensor:
+        """(batch, locations, width) and (batch, context) -> (batch, locations, width); once folded, no context."""
         hidden = self.first(self.activation_before(features))
-        if self.modulation is not None:
+        if self.modulation is not None and context is not None:
             scale, shift = self.modulation(context)[:, None].chunk(2, dim=-1)
             hidden = hidden * (1 + scale) + shift
         return features + self.second(self.activation_between(hidden))
@@ -70,7 +70,7 @@ class LocationDecoder(nn.Module):
         self.activation = activation()
         self.last = nn.Linear(width, classes)
 
-    def forward(self, features: Tensor, context: Tensor) -> Tensor:
+    def forward(self, features: Tensor, context: Tensor | None) -> Tensor:
         """(batch, locations, inputs) and (batch, context) -> logits (batch, locations, classes), float32."""
         hidden = self.first(features)
         for block in self.blocks:

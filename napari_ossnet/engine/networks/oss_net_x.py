@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,7 +26,7 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from napari_ossnet.engine.errors import InputError
-from napari_ossnet.engine.networks.context_encoder import ContextEncoder
+from napari_ossnet.engine.networks.context_encoder import ContextEncoder, run_to_end
 from napari_ossnet.engine.networks.local_features import LocalBranch
 from napari_ossnet.engine.networks.location_decoder import LocationDecoder
 from napari_ossnet.engine.networks.pade import PadeActivation
@@ -33,6 +34,9 @@ from napari_ossnet.engine.networks.trilinear import feature_frame, sample_trilin
 
 if TYPE_CHECKING:
     from napari_ossnet.engine.tasks import Task
+
+#: First and past-the-last voxel of a part of the grid.
+Window = tuple[tuple[int, int, int], tuple[int, int, int]]
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"silu": nn.SiLU, "leaky-relu": nn.LeakyReLU, "pade": PadeActivation}
 
@@ -179,9 +183,7 @@ class OSSNetX(nn.Module):
         """The local branches, finest first."""
         return [branch for branch in self.local_branches if isinstance(branch, LocalBranch)]
 
-    def encode(
-        self, volume: Tensor, window: tuple[tuple[int, int, int], tuple[int, int, int]] | None = None
-    ) -> XEncoding:
+    def encode(self, volume: Tensor, window: Window | None = None) -> XEncoding:
         """Feature volumes, context and auxiliary segmentation.
 
         Args:
@@ -189,6 +191,10 @@ class OSSNetX(nn.Module):
             window: First and past-the-last voxel of the part to encode, of ``encoding_window``; the whole grid
                 without. Norms and context see the window alone, so train and infer with the same rule.
         """
+        return run_to_end(self.encode_steps(volume, window))
+
+    def encode_steps(self, volume: Tensor, window: Window | None = None) -> Generator[None, None, XEncoding]:
+        """The same with pauses, where a run can report and be stopped."""
         grid_shape = (volume.shape[2], volume.shape[3], volume.shape[4])
         start, stop = window or ((0, 0, 0), grid_shape)
         part = volume[:, :, start[0] : stop[0], start[1] : stop[1], start[2] : stop[2]]
@@ -196,7 +202,7 @@ class OSSNetX(nn.Module):
         spare = [-extent % factor for extent in part.shape[2:]]
         if any(spare):
             part = functional.pad(part, [0, spare[2], 0, spare[1], 0, spare[0]])
-        outputs = self.encoder(part)
+        outputs = yield from self.encoder.steps(part)
         sampled = self.config.sampled_levels
         return XEncoding(
             levels=tuple(outputs[:sampled]),
@@ -288,7 +294,7 @@ class OSSNetX(nn.Module):
         corners: Tensor,
         size: int,
         locations: Tensor,
-        window: tuple[tuple[int, int, int], tuple[int, int, int]] | None = None,
+        window: Window | None = None,
     ) -> tuple[Tensor, Tensor]:
         """The same with local features of boxes alone: what a training step on a large grid costs little with.
 

@@ -30,23 +30,24 @@ def sample_trilinear(features: Tensor, locations: Tensor) -> Tensor:
     Returns:
         (batch, locations, channels), float32.
     """
-    batch, channels, *shape = features.shape
+    batch, channels, i, j, k = features.shape
     rows = features.permute(0, 2, 3, 4, 1).reshape(-1, channels).float()
-    corners, weights = _corners(locations.float(), (shape[0], shape[1], shape[2]))
-    offsets = torch.arange(batch, device=features.device) * (shape[0] * shape[1] * shape[2])
+    corners, weights = corners_and_weights(locations.float(), (i, j, k))
+    offsets = torch.arange(batch, device=features.device) * (i * j * k)
     corners = (corners + offsets[:, None, None]).reshape(-1, 8)
-    return _weighted_rows(rows, corners, weights.reshape(-1, 8)).reshape(batch, -1, channels)
+    return weighted_rows(rows, corners, weights.reshape(-1, 8)).reshape(batch, -1, channels)
 
 
-def _weighted_rows(rows: Tensor, corners: Tensor, weights: Tensor) -> Tensor:
+def weighted_rows(rows: Tensor, corners: Tensor, weights: Tensor) -> Tensor:
+    """Weighted sums of rows (rows, channels): eight indices and weights (n, 8) each make one of (n, channels)."""
     if rows.device.type == "mps":  # has no weighted bags in every supported version of torch
         picked = rows[corners.reshape(-1)].reshape(*corners.shape, rows.shape[1])
         return (picked * weights[..., None]).sum(1)
     return functional.embedding_bag(corners, rows, mode="sum", per_sample_weights=weights)
 
 
-def _corners(locations: Tensor, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
-    """Flat indices and weights of the eight voxels around each location, (batch, locations, 8) both."""
+def corners_and_weights(locations: Tensor, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
+    """Flat indices and weights of the eight voxels around each location (..., 3), (..., 8) both."""
     last = locations.new_tensor([size - 1 for size in shape])
     inside = torch.minimum(locations.clamp(min=0), last)
     lower = torch.minimum(inside.detach().floor(), (last - 1).clamp(min=0))

@@ -1,0 +1,165 @@
+"""Local features of OSS-Net X at inference: computed block by block where they are asked for, kept while they fit.
+
+A branch's features depend on a block of voxels and a small halo alone (``networks/local_features.py``), so those of a
+block are computed when the first locations fall into it, and time and memory grow with the surface that is looked at
+rather than with the grid. Where only a few locations fall into a block, as on the coarse steps of an octree, the
+windows of these locations alone are convolved.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from napari_ossnet.engine.networks.local_features import LocalBranch, cut_box
+from napari_ossnet.engine.networks.trilinear import corners_and_weights, weighted_rows
+
+#: Feature voxels an axis of a block: small blocks follow a surface closely, large ones waste less on their halo.
+BLOCK = 8
+#: As many locations pay for their block; measured in multiply-adds and confirmed by the clock.
+LOCATIONS_A_BLOCK = 12
+#: Blocks, or windows, that are convolved at once: fixed sizes, because each new size costs the backend a set-up.
+BLOCKS_AT_ONCE = 16
+WINDOWS_AT_ONCE = 256
+
+
+class LocalFeatures:
+    """The features of one branch on one scan.
+
+    Args of the constructor:
+        branch: In eval mode, on the device of the grid.
+        grid: The normalised grid (channels, i, j, k).
+        memory_bytes: What kept blocks may take; the least recently used give way.
+    """
+
+    def __init__(self, branch: LocalBranch, grid: Tensor, memory_bytes: int) -> None:
+        self.branch = branch
+        self.grid = grid
+        self.edge = BLOCK + 1  # the voxels that interpolate up to the next block's first
+        voxels = [-(-extent // branch.scale) for extent in grid.shape[1:]]
+        self.shape = torch.Size(grid.shape[1:])
+        self.blocks = [-(-extent // BLOCK) for extent in voxels]
+        count = self.blocks[0] * self.blocks[1] * self.blocks[2]
+        device = grid.device
+        block_bytes = self.edge**3 * branch.out_channels * 4
+        self.capacity = max(BLOCKS_AT_ONCE, min(count, memory_bytes // block_bytes))
+        #: Row of each block in the pool (-1: not there), locations that it was asked for, and when it was used last.
+        self._slots = torch.full((count,), -1, dtype=torch.long, device=device)
+        self._asked = torch.zeros(count, dtype=torch.long, device=device)
+        self._used = torch.full((self.capacity,), -1, dtype=torch.long, device=device)
+        self._owners = torch.full((self.capacity,), -1, dtype=torch.long, device=device)
+        self._pool = torch.empty((0, branch.out_channels), device=device)
+        self._clock = 0
+        #: Blocks and single windows that were computed so far.
+        self.computed_blocks = 0
+        self.computed_windows = 0
+
+    def sample(self, locations: Tensor) -> Tensor:
+        """Features (n, channels) at locations (n, 3) of the grid, the same as from the dense computation."""
+        frame = self.branch.clamp(self.branch.frame(locations), self.shape)
+        cells = (frame / BLOCK).long()
+        blocks = (cells[:, 0] * self.blocks[1] + cells[:, 1]) * self.blocks[2] + cells[:, 2]
+        unique, inverse, counts = torch.unique(blocks, return_inverse=True, return_counts=True)
+        self._asked[unique] += counts
+        is_kept = (self._slots[unique] >= 0) | (self._asked[unique] >= LOCATIONS_A_BLOCK)
+        features = frame.new_empty((len(frame), self.branch.out_channels))
+        alone = (~is_kept[inverse]).nonzero()[:, 0]
+        if len(alone):
+            features[alone] = self._from_windows(frame[alone])
+        kept = unique[is_kept]
+        if len(kept) <= self.capacity and not len(alone):
+            self._load(kept)
+            return self._from_blocks(frame, cells, blocks)
+        for group in kept.split(self.capacity):
+            self._load(group)
+            members = torch.isin(blocks, group).nonzero()[:, 0]
+            features[members] = self._from_blocks(frame[members], cells[members], blocks[members])
+        return features
+
+    def _from_blocks(self, frame: Tensor, cells: Tensor, blocks: Tensor) -> Tensor:
+        corners, weights = corners_and_weights(frame - cells * BLOCK, (self.edge, self.edge, self.edge))
+        return weighted_rows(self._pool, corners + (self._slots[blocks] * self.edge**3)[:, None], weights)
+
+    def _load(self, blocks: Tensor) -> None:
+        """Sees to it that all of the blocks (at most the capacity) are in the pool."""
+        self._clock += 1
+        slots = self._slots[blocks]
+        self._used[slots[slots >= 0]] = self._clock
+        missing = blocks[slots < 0]
+        if not len(missing):
+            return
+        places = self._free_places(len(missing))
+        evicted = self._owners[places]
+        self._slots[evicted[evicted >= 0]] = -1
+        self._owners[places], self._slots[missing], self._used[places] = missing, places, self._clock
+        rows = self._pool.view(-1, self.edge**3, self.branch.out_channels)
+        for some, there in zip(missing.split(BLOCKS_AT_ONCE), places.split(BLOCKS_AT_ONCE), strict=True):
+            rows[there] = self._convolved(self._firsts(some), self.edge, BLOCKS_AT_ONCE)
+        self.computed_blocks += len(missing)
+
+    def _free_places(self, count: int) -> Tensor:
+        """The least recently used places of the pool, which grows by doubling until its capacity."""
+        grown = len(self._pool) // self.edge**3
+        used = int((self._owners[:grown] >= 0).sum())
+        if used + count > grown and grown < self.capacity:
+            size = min(self.capacity, max(2 * grown, used + count, 4 * BLOCKS_AT_ONCE))
+            pool = self._pool.new_empty((size * self.edge**3, self.branch.out_channels))
+            pool[: len(self._pool)] = self._pool
+            self._pool, grown = pool, size
+        return self._used[:grown].topk(count, largest=False).indices
+
+    def _firsts(self, blocks: Tensor) -> Tensor:
+        """First feature voxel of each block, (n, 3)."""
+        _, j, k = self.blocks
+        return torch.stack([blocks // (j * k), blocks // k % j, blocks % k], dim=1) * BLOCK
+
+    def _from_windows(self, frame: Tensor) -> Tensor:
+        """Features at single locations, from windows that hold the two voxels an axis around each, or just the one."""
+        lower = frame.floor()
+        fraction = frame - lower
+        if not fraction.any():
+            count, weights = 1, frame.new_ones((len(frame), 1))
+        else:
+            count = 2
+            shares = torch.stack([1 - fraction, fraction], dim=1)  # (n, 2, 3)
+            weights = torch.einsum("ni,nj,nk->nijk", shares[..., 0], shares[..., 1], shares[..., 2]).flatten(1)
+        self.computed_windows += len(frame)
+        parts = [
+            (self._convolved(some, count, WINDOWS_AT_ONCE) * share[..., None]).sum(1)
+            for some, share in zip(lower.long().split(WINDOWS_AT_ONCE), weights.split(WINDOWS_AT_ONCE), strict=True)
+        ]
+        return torch.cat(parts)
+
+    def _convolved(self, firsts: Tensor, count: int, at_once: int) -> Tensor:
+        """Features (n, count^3, channels) of the boxes of feature voxels that begin at ``firsts`` (n, 3)."""
+        branch = self.branch
+        size = branch.scale * (count + 2 * branch.radius)
+        windows = gather_windows(self.grid, branch.scale * (firsts - branch.radius), size, at_once)
+        features = branch.convolve(windows)[: len(firsts)]
+        return features.permute(0, 2, 3, 4, 1).flatten(1, 3)
+
+
+def gather_windows(grid: Tensor, starts: Tensor, size: int, at_least: int) -> Tensor:
+    """Boxes of ``size``^3 voxels of a grid, zeros where they leave it.
+
+    Args:
+        grid: (channels, i, j, k).
+        starts: First voxel of each box, int (n, 3).
+        size: Voxels an axis.
+        at_least: Boxes to return; more than n are filled with zeros.
+
+    Returns:
+        (max(n, at_least), channels, size, size, size).
+    """
+    extents = torch.tensor(grid.shape[1:], device=grid.device)
+    windows = grid.new_zeros((max(len(starts), at_least), grid.shape[0], size, size, size))
+    is_inside = ((starts >= 0) & (starts + size <= extents)).all(1)
+    inside = is_inside.nonzero()[:, 0]
+    if len(inside):
+        views = grid.unfold(1, size, 1).unfold(2, size, 1).unfold(3, size, 1)
+        i, j, k = starts[inside].unbind(1)
+        windows[inside] = views[:, i, j, k].transpose(0, 1)
+    for index in (~is_inside).nonzero()[:, 0].tolist():
+        i, j, k = starts[index].tolist()
+        windows[index] = cut_box(grid, (i, j, k), (size, size, size))
+    return windows

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from napari_ossnet.engine.errors import InputError
+from napari_ossnet.engine.fields import local_features
+from napari_ossnet.engine.fields.local_features import BLOCK, LocalFeatures
+from napari_ossnet.engine.fields.oss_net_x import XField, build
+from napari_ossnet.engine.fields.protocol import OccupancyField
+from napari_ossnet.engine.networks.context_encoder import run_to_end
+from napari_ossnet.engine.networks.oss_net_x import OSSNetX, XConfig
+
+CONFIG = XConfig(
+    in_channels=2,
+    classes=3,
+    local_scales=(1, 2),
+    local_channels=((4, 4, 4), (6, 4)),
+    stem_channels=(8,),
+    level_channels=(8, 16),
+    down_convolutions=(1, 1),
+    up_convolutions=(1,),
+    groups=4,
+    decoder_width=16,
+)
+SHAPE = (36, 28, 44)
+
+
+@pytest.fixture
+def a_network() -> OSSNetX:
+    torch.manual_seed(0)
+    network = OSSNetX(CONFIG)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return network.eval()
+
+
+@pytest.fixture
+def a_grid() -> torch.Tensor:
+    return torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(1))
+
+
+def _field(network: OSSNetX, grid: torch.Tensor, feature_bytes: int = 2**26) -> XField:
+    with torch.no_grad():
+        return XField(network, grid, network.encode(grid[None]), feature_bytes)
+
+
+def _locations(count: int, margin: float = 0.0) -> torch.Tensor:
+    draws = torch.rand(count, 3, generator=torch.Generator().manual_seed(2))
+    return draws * (torch.tensor(SHAPE) - 1 + 2 * margin) - margin
+
+
+def _dense(network: OSSNetX, grid: torch.Tensor, locations: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        return network(grid[None], locations[None])[0][0]
+
+
+@pytest.mark.parametrize("count", [1, 30, 5000])
+def test_lazy_features_give_the_logits_of_the_dense_computation(
+    a_network: OSSNetX, a_grid: torch.Tensor, count: int
+) -> None:
+    locations = _locations(count, margin=2.0)
+    logits = _field(a_network, a_grid).query(locations)
+    assert torch.allclose(logits, _dense(a_network, a_grid, locations), atol=1e-4)
+
+
+def test_voxels_are_answered_like_locations_between_them(a_network: OSSNetX, a_grid: torch.Tensor) -> None:
+    voxels = _locations(40).round()
+    logits = _field(a_network, a_grid).query(voxels)
+    assert torch.allclose(logits, _dense(a_network, a_grid, voxels), atol=1e-4)
+
+
+def test_answers_stay_the_same_while_blocks_give_way_to_others(a_network: OSSNetX, a_grid: torch.Tensor) -> None:
+    locations = _locations(4000)
+    field = _field(a_network, a_grid, feature_bytes=1)
+    expected = _dense(a_network, a_grid, locations)
+    for _ in range(2):
+        for chunk, wanted in zip(locations.split(1000), expected.split(1000), strict=True):
+            assert torch.allclose(field.query(chunk), wanted, atol=1e-4)
+    finest = field.local[0]
+    assert finest.capacity < len(finest._slots)
+    assert finest.computed_blocks > 2 * finest.capacity
+    assert len(finest._pool) == finest.capacity * finest.edge**3
+
+
+def test_only_blocks_that_many_locations_fall_into_are_computed(a_network: OSSNetX, a_grid: torch.Tensor) -> None:
+    features = LocalFeatures(a_network.branches[0], a_grid, 2**26)
+    inside_one = torch.rand(100, 3) * (BLOCK - 1) + BLOCK
+    with torch.no_grad():
+        features.sample(torch.cat([inside_one, torch.tensor([[30.2, 20.5, 40.1]])]))
+    assert features.computed_blocks == 1
+    assert features.computed_windows == 1
+
+
+def test_a_block_that_is_asked_again_and_again_is_computed_once(a_network: OSSNetX, a_grid: torch.Tensor) -> None:
+    features = LocalFeatures(a_network.branches[0], a_grid, 2**26)
+    with torch.no_grad():
+        for _ in range(20):
+            features.sample(torch.rand(4, 3) * (BLOCK - 1))
+    assert features.computed_blocks == 1
+    assert features.computed_windows < local_features.LOCATIONS_A_BLOCK
+
+
+def test_a_window_that_leaves_the_grid_is_zero_outside(a_grid: torch.Tensor) -> None:
+    windows = local_features.gather_windows(a_grid, torch.tensor([[-2, 0, 0], [3, 4, 5], [50, 0, 0]]), 6, 4)
+    assert windows.shape == (4, 2, 6, 6, 6)
+    assert torch.equal(windows[0, :, 2:], a_grid[:, :4, :6, :6])
+    assert torch.equal(windows[1], a_grid[:, 3:9, 4:10, 5:11])
+    assert not windows[0, :, :2].any()
+    assert not windows[2:].any()
+
+
+def test_the_prior_holds_wherever_a_cell_within_half_a_cell_is_occupied(
+    a_network: OSSNetX, a_grid: torch.Tensor
+) -> None:
+    field = _field(a_network, a_grid)
+    field._probability = torch.zeros_like(field._probability)
+    field._probability[2, 1, 1] = 0.9  # cells of 4 voxels: it covers [8, 12) x [4, 8) x [4, 8)
+    inside, beside, far = [9.5, 5.5, 5.5], [7.0, 5.5, 5.5], [3.0, 5.5, 5.5]
+    assert field.prior(torch.tensor([inside, beside, far])).tolist() == [True, True, False]
+
+
+def test_a_field_is_built_from_a_prepared_scan_with_progress(a_network: OSSNetX, a_grid: torch.Tensor) -> None:
+    prepared = SimpleNamespace(grid=a_grid.numpy(), box_start=(0, 0, 0), box_stop=SHAPE)
+    steps = build(a_network, prepared, device=torch.device("cpu"), memory_bytes=None)
+    assert next(steps).stage == "encoding"
+    field = run_to_end(steps)  # type: ignore[arg-type]
+    assert isinstance(field, OccupancyField)
+    locations = _locations(50)
+    assert torch.allclose(field.query(locations), _dense(a_network, a_grid, locations), atol=1e-4)
+    assert field.query(locations[:0]).shape == (0, 3)
+
+
+def test_a_scan_with_other_channels_is_refused(a_network: OSSNetX) -> None:
+    prepared = SimpleNamespace(grid=np.zeros((1, 8, 8, 8), dtype=np.float32))
+    with pytest.raises(InputError, match="1 channels, expected 2"):
+        next(build(a_network, prepared, device=torch.device("cpu"), memory_bytes=None))
