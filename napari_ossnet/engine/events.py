@@ -58,6 +58,8 @@ class Snapshot:
     band_samples: np.ndarray
     band_logits: np.ndarray
     threshold: float
+    #: The labels that the columns of ``band_logits`` stand for; with several classes the background comes before them.
+    class_labels: tuple[int, ...]
     evaluated_locations: int
     elapsed_s: float
     is_final: bool

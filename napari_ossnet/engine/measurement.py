@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_ossnet.engine.shapes import Affine, LabelMap, VerticesWorld
+from napari_ossnet.engine.surface import extract_surface
+
+if TYPE_CHECKING:
+    from napari_ossnet.engine.events import Snapshot
+    from napari_ossnet.engine.tasks import Task
+
+#: Rows of the distance table that are held at once: hulls have thousands of corners, not millions.
+_ROWS = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +35,40 @@ class Measurement:
     def as_dict(self) -> dict[str, Any]:
         """The numbers as plain JSON values."""
         return asdict(self)
+
+
+def measure(labels: LabelMap, affine: Affine, task: Task, snapshot: Snapshot) -> tuple[Measurement, ...]:
+    """The numbers of the whole object, then of each class where there are several.
+
+    Args:
+        labels: The mask.
+        affine: Its voxels to world, RAS mm.
+        task: Its classes.
+        snapshot: The last step, from whose logits the surface is drawn.
+    """
+    found = [_measure_one(labels, affine, snapshot, "whole", "Whole object", None)]
+    if len(task.classes) == 1:
+        found[0] = replace(found[0], name=task.classes[0].name, title=task.classes[0].title)
+        return tuple(found)
+    for item in task.classes:
+        found.append(_measure_one(labels, affine, snapshot, item.name, item.title, item.label))
+    return tuple(found)
+
+
+def _measure_one(
+    labels: LabelMap, affine: Affine, snapshot: Snapshot, name: str, title: str, label: int | None
+) -> Measurement:
+    mesh = extract_surface(snapshot, label)
+    voxels = count_voxels(labels, label)
+    return Measurement(
+        name=name,
+        title=title,
+        label=label,
+        voxels=voxels,
+        volume_ml=voxels * voxel_volume_ml(affine),
+        surface_area_cm2=mesh.area_mm2 / 100.0,
+        max_diameter_mm=max_diameter_mm(mesh.vertices_world),
+    )
 
 
 def voxel_volume_ml(affine: Affine) -> float:
@@ -52,10 +94,6 @@ def max_diameter_mm(vertices_world: VerticesWorld) -> float:
         differences = corners[start : start + _ROWS, None, :] - corners[None, start:, :]
         farthest = max(farthest, float((differences**2).sum(axis=2).max()))
     return float(np.sqrt(farthest))
-
-
-#: Rows of the distance table that are held at once: hulls have thousands of corners, not millions.
-_ROWS = 256
 
 
 def _hull_corners(points: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Owns the result of a run: the mask in the scan's own grid, what is known next to its surface, and where it is from."""
+"""Owns the result of a run: the mask in the scan's own grid, what is known near its surface, where it is from."""
 
 from __future__ import annotations
 

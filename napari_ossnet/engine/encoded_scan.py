@@ -1,0 +1,108 @@
+"""Owns the scan after encoding, and the way there: weights, preparation, field. It is kept between calls."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import torch
+
+from napari_ossnet.engine.catalogue import find_weights
+from napari_ossnet.engine.checkpoints import LoadedWeights, load_checkpoint
+from napari_ossnet.engine.device import choose_device
+from napari_ossnet.engine.errors import WeightsError
+from napari_ossnet.engine.events import Event, Message, Progress
+from napari_ossnet.engine.fields.build import build_field
+from napari_ossnet.engine.fields.protocol import OccupancyField
+from napari_ossnet.engine.model_card import ModelCard
+from napari_ossnet.engine.session import SegmentRequest
+from napari_ossnet.engine.tasks import PreparedVolume, check_scan, prepare
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedScan:
+    """One scan, encoded by one network on one device: everything that any question about the scan needs.
+
+    Attributes:
+        request: What it was made for.
+        prepared: The scan in the network's grid, and the way back.
+        field: Logits at any location.
+        card: What the weights are.
+        sha256: Of the weights file.
+        device: Where the field lives.
+        weights: The network itself; None where the field came without one.
+        warnings: What looked wrong about the scan.
+    """
+
+    request: SegmentRequest
+    prepared: PreparedVolume
+    field: OccupancyField
+    card: ModelCard
+    sha256: str
+    device: torch.device
+    weights: LoadedWeights | None = None
+    warnings: tuple[str, ...] = ()
+
+    def serves(self, request: SegmentRequest) -> bool:
+        """Whether the request asks about the same scan with the same weights on the same device."""
+        return request.volume is self.request.volume and _asks_for_same_network(request, self.request)
+
+
+def encode_scan(request: SegmentRequest, earlier: EncodedScan | None) -> Generator[Event, None, EncodedScan]:
+    """Reads the weights, prepares the scan and encodes it.
+
+    Args:
+        request: What is asked for.
+        earlier: The scan before, whose network is used again if it is the same.
+
+    Raises:
+        EngineError: The scan, the weights or the device can't be used; the sentence says why.
+    """
+    device = choose_device(request.device)
+    weights = yield from _network_for(request, earlier)
+    yield Progress(stage="preparing")
+    task = weights.card.task
+    warnings = tuple(check_scan(task, request.volume))
+    for text in warnings:
+        yield Message(text=text, level="warning")
+    prepared = prepare(task, request.volume)
+    yield Progress(stage="encoding")
+    field = yield from build_field(weights.network, prepared, device=device, memory_bytes=request.memory_bytes)
+    return EncodedScan(
+        request=request,
+        prepared=prepared,
+        field=field,
+        card=weights.card,
+        sha256=weights.sha256,
+        device=device,
+        weights=weights,
+        warnings=warnings,
+    )
+
+
+def _network_for(request: SegmentRequest, earlier: EncodedScan | None) -> Generator[Event, None, LoadedWeights]:
+    yield Progress(stage="weights")
+    if earlier is not None and earlier.weights is not None and _asks_for_same_network(request, earlier.request):
+        return earlier.weights
+    weights = load_checkpoint(find_weights(request.task, request.variant, request.weights))
+    card = weights.card
+    if card.task.name != request.task:
+        raise WeightsError(
+            f"The weights {card.name} are made for the task {card.task.name}, not for {request.task}; "
+            "choose that task, or other weights."
+        )
+    if request.variant is not None and card.variant != request.variant:
+        raise WeightsError(
+            f"The weights {card.name} are of variant {card.variant}, not {request.variant}; "
+            "choose that variant, or other weights."
+        )
+    return weights
+
+
+def _asks_for_same_network(request: SegmentRequest, other: SegmentRequest) -> bool:
+    return (request.task, request.variant, request.weights, request.device) == (
+        other.task,
+        other.variant,
+        other.weights,
+        other.device,
+    )

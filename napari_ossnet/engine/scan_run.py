@@ -1,0 +1,227 @@
+"""Owns one run over an encoded scan: from the refinement's snapshots to the segmentation that is returned."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+import torch
+
+import napari_ossnet
+from napari_ossnet.engine.decision import Decision
+from napari_ossnet.engine.device import chunk_size_for, peak_memory_bytes
+from napari_ossnet.engine.encoded_scan import EncodedScan
+from napari_ossnet.engine.events import Event, Message, Progress, Snapshot
+from napari_ossnet.engine.geometry import Lattice
+from napari_ossnet.engine.known_points import KnownPoints
+from napari_ossnet.engine.lattice_snapshot import LatticeSnapshot
+from napari_ossnet.engine.measurement import measure
+from napari_ossnet.engine.octree_hints import Seeds
+from napari_ossnet.engine.refinement import Refined, refine
+from napari_ossnet.engine.scan_frame import ScanFrame, box_in_task_order, cropped
+from napari_ossnet.engine.segmentation import Provenance, RegionOfScan, Segmentation, SnapshotRecord, Timings
+from napari_ossnet.engine.session import SegmentRequest
+from napari_ossnet.engine.shapes import LabelMap
+
+NOTHING_FOUND = (
+    "Nothing was found: the mask is empty; check that the task and the modalities fit the scan, or lower the threshold."
+)
+
+
+def check_request(request: SegmentRequest) -> None:
+    """Refuses at once what would only be noticed after the encoding.
+
+    Raises:
+        InputError: The threshold is not between 0 and 1.
+    """
+    Decision(request.threshold)
+
+
+@dataclass(kw_only=True)
+class ScanRun:
+    """The clock and the notes of one run."""
+
+    started_at: float = field(default_factory=time.perf_counter)
+    encoding_s: float = 0.0
+    records: list[SnapshotRecord] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the run began."""
+        return time.perf_counter() - self.started_at
+
+    def is_encoded(self) -> None:
+        """Notes that the field stands."""
+        self.encoding_s = self.elapsed_s
+
+    def whole_scan(
+        self, encoded: EncodedScan, request: SegmentRequest, known: KnownPoints
+    ) -> Generator[Event, None, Segmentation]:
+        """Segments the scan; what the network's grid does not cover of it is background."""
+        prepared = encoded.prepared
+        start, stop = prepared.covered_box()
+        lattice = cropped(prepared.lattice, start, stop)
+        refined, snapshot = yield from self._refine(encoded, request, lattice, known, None)
+        classes = np.zeros(prepared.lattice.shape, dtype=np.uint8)
+        classes[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))] = refined.labels.cpu().numpy()
+        frame = _frame(encoded, prepared.lattice)
+        return (yield from self._finish(encoded, request, frame, classes, snapshot, None))
+
+    def region(
+        self,
+        encoded: EncodedScan,
+        request: SegmentRequest,
+        region: RegionOfScan,
+        known: KnownPoints,
+        coarser: Segmentation | None,
+    ) -> Generator[Event, None, Segmentation]:
+        """Segments a box of the scan on finer voxels, led by the boundary of the mask that is there already."""
+        start, stop = box_in_task_order(encoded.prepared.orientation, region.start, region.stop)
+        lattice = encoded.prepared.lattice.region(start, stop, region.factor)
+        seeds = _boundary_seeds(encoded, coarser, lattice, start, stop, region.factor)
+        refined, snapshot = yield from self._refine(encoded, request, lattice, known, seeds)
+        frame = _frame(encoded, lattice)
+        classes = refined.labels.cpu().numpy()
+        return (yield from self._finish(encoded, request, frame, classes, snapshot, region))
+
+    def _refine(
+        self,
+        encoded: EncodedScan,
+        request: SegmentRequest,
+        lattice: Lattice,
+        known: KnownPoints,
+        seeds: Seeds | None,
+    ) -> Generator[Event, None, tuple[Refined, Snapshot]]:
+        frame = _frame(encoded, lattice)
+        steps = refine(
+            encoded.field,
+            lattice,
+            schedule=request.schedule if seeds is None else "octree",
+            threshold=request.threshold,
+            final_step=request.step if seeds is None else 1,
+            chunk_size=chunk_size_for(request.memory_bytes, encoded.field),
+            known=known,
+            seeds=seeds,
+        )
+        snapshot: Snapshot | None = None
+        while True:
+            try:
+                event = next(steps)
+            except StopIteration as stop:
+                assert snapshot is not None
+                return stop.value, snapshot
+            if isinstance(event, LatticeSnapshot):
+                snapshot = frame.snapshot(event, self.elapsed_s)
+                self._note(snapshot)
+                yield snapshot
+            else:
+                if isinstance(event, Message):
+                    self.messages.append(event.text)
+                yield event
+
+    def _note(self, snapshot: Snapshot) -> None:
+        self.records.append(
+            SnapshotRecord(
+                step=snapshot.step,
+                evaluated_locations=snapshot.evaluated_locations,
+                elapsed_s=snapshot.elapsed_s,
+            )
+        )
+
+    def _finish(
+        self,
+        encoded: EncodedScan,
+        request: SegmentRequest,
+        frame: ScanFrame,
+        classes: np.ndarray,
+        snapshot: Snapshot,
+        region: RegionOfScan | None,
+    ) -> Generator[Event, None, Segmentation]:
+        yield Progress(stage="measuring", elapsed_s=self.elapsed_s)
+        labels = frame.labels(classes)
+        affine = encoded.prepared.volume.affine if region is None else frame.affine()
+        if not labels.any():
+            self.messages.append(NOTHING_FOUND)
+            yield Message(text=NOTHING_FOUND, level="warning")
+        measurements = measure(labels, affine, frame.task, snapshot)
+        return Segmentation(
+            labels=labels,
+            affine=affine,
+            affine_codes=encoded.prepared.volume.affine_codes,
+            task=frame.task,
+            threshold=request.threshold,
+            snapshot=snapshot,
+            measurements=measurements,
+            provenance=_provenance(encoded, request),
+            snapshots=tuple(self.records),
+            evaluated_locations=snapshot.evaluated_locations,
+            timings=Timings(
+                encoding_s=self.encoding_s,
+                first_snapshot_s=self.records[0].elapsed_s,
+                elapsed_s=self.elapsed_s,
+            ),
+            peak_memory_bytes=peak_memory_bytes(encoded.device),
+            region=region,
+            messages=(*encoded.warnings, *self.messages),
+        )
+
+
+def _frame(encoded: EncodedScan, lattice: Lattice) -> ScanFrame:
+    prepared = encoded.prepared
+    return ScanFrame(volume=prepared.volume, orientation=prepared.orientation, lattice=lattice, task=prepared.task)
+
+
+def _boundary_seeds(
+    encoded: EncodedScan,
+    coarser: Segmentation | None,
+    lattice: Lattice,
+    start: tuple[int, int, int],
+    stop: tuple[int, int, int],
+    factor: float,
+) -> Seeds:
+    """Where the mask at hand has its boundary in the box (in task order), as locations of the finer lattice."""
+    device = encoded.device
+    if coarser is None:
+        return Seeds(points=torch.empty((0, 3), device=device), step=factor)
+    labels: LabelMap = encoded.prepared.orientation.to_task(coarser.labels)
+    box = labels[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))]
+    is_boundary = np.zeros(box.shape, dtype=bool)
+    for axis in range(3):
+        differs = np.diff(box.astype(np.int16), axis=axis) != 0
+        for shift in (0, 1):
+            inside = [slice(None)] * 3
+            inside[axis] = slice(shift, shift + differs.shape[axis])
+            is_boundary[tuple(inside)] |= differs
+    scale = np.array(lattice.shape) / np.array(box.shape)
+    # Cell-centred, as Lattice.region: the centre of box voxel v is at fine location (v + 1/2) * scale - 1/2.
+    points = (np.argwhere(is_boundary) + 0.5) * scale - 0.5
+    return Seeds(points=torch.as_tensor(points, dtype=torch.float32, device=device), step=factor)
+
+
+def _provenance(encoded: EncodedScan, request: SegmentRequest) -> Provenance:
+    return Provenance(
+        weights=encoded.card.name,
+        sha256=encoded.sha256,
+        task=encoded.card.task.name,
+        variant=encoded.card.variant,
+        device=str(encoded.device),
+        schedule=request.schedule,
+        versions=versions(),
+        citation=encoded.card.citation,
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    found = {"napari_ossnet": napari_ossnet.__version__, "python": platform.python_version()}
+    for name in ("torch", "numpy", "scikit-image", "nibabel"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "unknown"
+    return found
