@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.networks.decoder import Decoder
 from napari_ossnet.engine.networks.encoder import PlainEncoder, SkipEncoder
+from napari_ossnet.engine.networks.pade import PadeActivation
+from napari_ossnet.engine.networks.patch_encoder import PatchEncoder
 from napari_ossnet.engine.tensors import LatentVectors, LocationsBatch, LogitsBatch, VolumeBatch
 
 if TYPE_CHECKING:
@@ -177,8 +179,8 @@ class OSSNet(nn.Module):
 def use_published_form(network: nn.Module, *, is_published_form: bool = True) -> None:
     """Switch every part of a network between the fast forms and the published ones, which compute the same."""
     for module in network.modules():
-        if hasattr(module, "is_published_form"):
-            setattr(module, "is_published_form", is_published_form)
+        if isinstance(module, (PadeActivation, PatchEncoder)):
+            module.is_published_form = is_published_form
 
 
 def config_for_task(variant: str, task: Task) -> dict[str, Any]:

@@ -64,6 +64,27 @@ def _blocks(flat: Tensor) -> list[slice]:
     return [slice(start, start + size) for start in range(0, flat.numel(), size)]
 
 
+def _evaluate(flat: Tensor, a: Tensor, b: Tensor, result: Tensor) -> Tensor:
+    """Write the activation of ``flat`` (n,) into ``result`` (n,), which may be the same tensor."""
+    for block in _blocks(flat):
+        wide = flat[block].to(a.dtype)
+        _, ratio, bottom = _quotient(wide, a, b)
+        result[block] = ratio.mul_(wide).addcdiv_(a[0], bottom)
+    return result
+
+
+def pade_(x: Tensor, coefficients: Tensor) -> Tensor:
+    """Apply a Pade unit in place, without gradients.
+
+    Args:
+        x: Any shape, contiguous, float32.
+        coefficients: (10,) a0 to a5, |b1| to |b4|, float32, on the same device.
+    """
+    flat = x.view(-1)
+    _evaluate(flat, coefficients[:6], torch.cat([coefficients.new_ones(1), coefficients[6:]]), flat)
+    return x
+
+
 class _Pade(torch.autograd.Function):
     """Keeps nothing but its input for the way back; everything else is computed again there, block by block."""
 
@@ -72,12 +93,7 @@ class _Pade(torch.autograd.Function):
         ctx.save_for_backward(x, numerator, denominator)
         flat = x.contiguous().view(-1)
         a, b = _wide_coefficients(x, numerator, denominator)
-        result = torch.empty_like(flat)
-        for block in _blocks(flat):
-            wide = flat[block].to(a.dtype)
-            _, ratio, bottom = _quotient(wide, a, b)
-            result[block] = ratio.mul_(wide).addcdiv_(a[0], bottom)
-        return result.view(x.shape)
+        return _evaluate(flat, a, b, torch.empty_like(flat)).view(x.shape)
 
     @staticmethod
     @once_differentiable
