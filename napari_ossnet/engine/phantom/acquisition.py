@@ -1,4 +1,4 @@
-"""How a scanner and the usual preprocessing spoil a picture: slices, blur, shifts, bias, noise, contrast curves, masks."""
+"""How a scanner and the usual preprocessing spoil a picture: slices, blur, shifts, bias, noise, contrast curves."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class AcquisitionRanges:
     """
 
     blur_mm: tuple[float, float] = (0.4, 0.95)
-    thick: float = 0.6
-    thickness_mm: tuple[float, float] = (1.5, 6.5)
+    thick: float = 0.5
+    thickness_mm: tuple[float, float] = (1.5, 6.0)
     shift_mm: float = 0.35
     bias: tuple[float, float] = (0.02, 0.18)
-    noise: tuple[float, float] = (0.01, 0.09)
+    noise: tuple[float, float] = (0.006, 0.06)
     log_gamma: float = 0.12
     ringing: float = 0.25
 
@@ -70,9 +70,9 @@ def _spread(rng: np.random.Generator, size: int, sigma: float, shift: float, ran
 
 def _sliced(rng: np.random.Generator, image: FloatArray, noise: float, ranges: AcquisitionRanges) -> FloatArray:
     """Thick slices along one axis, with noise in each, interpolated back to 1 mm."""
-    axis = int(rng.choice([2, 0, 1], p=[0.65, 0.2, 0.15]))
+    axis = int(rng.choice([2, 0, 1], p=[0.76, 0.14, 0.1]))
     size = image.shape[axis]
-    thickness = rng.uniform(*ranges.thickness_mm)
+    thickness = float(np.exp(rng.uniform(*np.log(ranges.thickness_mm))))
     spacing = thickness * rng.uniform(1.0, 1.25)
     centres = np.arange(rng.uniform(0, spacing), size, spacing)
     offsets = np.abs(np.arange(size)[None, :] - centres[:, None])

@@ -43,14 +43,16 @@ class PoseRanges:
 
     Attributes:
         rotation_degrees: Standard deviation about each axis.
-        log_scale: Standard deviation of the logarithm of the scale, common; half of it an axis besides.
+        brain_ml: Mean and standard deviation of the volume that the brain (without CSF) is scaled to.
+        log_stretch: Standard deviation of the logarithm of the scale an axis besides.
         shift_mm: Standard deviation of the position of the brain's centre an axis.
         bends: {knot distance in mm: standard deviation of the displacement in mm}, each drawn up to that.
         mirror: Probability of swapping left and right.
     """
 
     rotation_degrees: float = 5.0
-    log_scale: float = 0.06
+    brain_ml: tuple[float, float] = (1180.0, 95.0)
+    log_stretch: float = 0.025
     shift_mm: float = 4.0
     bends: tuple[tuple[float, float], ...] = ((45.0, 5.0), (22.0, 2.5), (11.0, 0.8))
     mirror: float = 0.5
@@ -75,8 +77,8 @@ class Pose:
     @classmethod
     def draw(cls, rng: np.random.Generator, head: Head, ranges: PoseRanges) -> Pose:
         """A random pose with the brain about in the middle of the grid."""
-        linear = _random_linear(rng, ranges)
         inside = _brain_points(head)
+        linear = _random_linear(rng, ranges, len(inside) * 0.064)
         low, high = inside.min(0), inside.max(0)
         centre = (low + high) / 2.0
         target = np.array([119.5, 119.5, 77.0]) + rng.normal(0, ranges.shift_mm, 3) * (1, 1, 0.6)
@@ -101,7 +103,7 @@ class Pose:
     def coordinates(self, box: Box, stride: int = 1) -> FloatArray:
         """(3, i, j, k): where in the head the box's voxels (every ``stride``-th) lie."""
         matrices = [
-            spline_matrix(np.arange(part.start, part.stop, stride), KNOT_SPACING, count)
+            spline_matrix(np.arange(part.start, part.stop, stride, dtype=np.float64), KNOT_SPACING, count)
             for part, count in zip(box, _KNOTS, strict=True)
         ]
         return np.stack([separable(matrices, k) for k in self.knots])
@@ -147,7 +149,7 @@ def knots_from_grid(values: FloatArray, box: Box, stride: int) -> FloatArray:
 
 
 def brain_box(tissues: NDArray[np.uint8], stride: int, margin: int) -> Box:
-    """The box around the brain of a whole-grid tissue map taken at every ``stride``-th voxel, with a margin in voxels."""
+    """The box around the brain of a whole-grid tissue map at every ``stride``-th voxel, with a margin in voxels."""
     inside = (tissues > Tissue.CSF) & (tissues < Tissue.VESSEL)
     parts = []
     for axis, size in enumerate(SCAN_SHAPE):
@@ -168,7 +170,8 @@ def _bend(rng: np.random.Generator, bends: tuple[tuple[float, float], ...]) -> F
     return total
 
 
-def _random_linear(rng: np.random.Generator, ranges: PoseRanges) -> NDArray[np.float64]:
+def _random_linear(rng: np.random.Generator, ranges: PoseRanges, head_ml: float) -> NDArray[np.float64]:
+    """The linear part of the map from scan to head, for a head whose brain has ``head_ml``."""
     angles = np.deg2rad(rng.normal(0, ranges.rotation_degrees, 3))
     matrix = np.eye(3)
     for axis, angle in enumerate(angles):
@@ -177,7 +180,9 @@ def _random_linear(rng: np.random.Generator, ranges: PoseRanges) -> NDArray[np.f
         turn[a, a] = turn[b, b] = np.cos(angle)
         turn[a, b], turn[b, a] = -np.sin(angle), np.sin(angle)
         matrix = turn @ matrix
-    scale = np.exp(rng.normal(0, ranges.log_scale) + rng.normal(0, ranges.log_scale / 2, 3))
+    mean, spread = ranges.brain_ml
+    wanted_ml = mean + spread * float(np.clip(rng.normal(), -2.2, 2.2))
+    scale = (head_ml / wanted_ml) ** (1 / 3) * np.exp(rng.normal(0, ranges.log_stretch, 3))
     matrix = matrix @ np.diag(scale)
     if rng.random() < ranges.mirror:
         matrix = np.diag([-1.0, 1.0, 1.0]) @ matrix

@@ -65,7 +65,7 @@ class TumourLook:
 
 def draw_look(rng: np.random.Generator, kind: str) -> TumourLook:
     """A random look for a kind of tumour (see ``tumour_kinds``): right signs, wide ranges."""
-    subtle = rng.random() < 0.3
+    subtle = rng.random() < 0.2
     gain = rng.uniform(1.15, 1.45) if subtle else rng.uniform(1.35, 2.4)
     wet = (gain - 1) / 0.8
     t1 = 1 - min(rng.uniform(0.1, 0.35) * (0.5 + wet), 0.5)

@@ -52,7 +52,9 @@ def add_vessels(rng: np.random.Generator, tissues: NDArray[np.uint8]) -> None:
         tissues[thin & np.isin(tissues, (Tissue.CORTEX, Tissue.WHITE))] = Tissue.VESSEL
 
 
-def add_spots(rng: np.random.Generator, image: FloatArray, tissues: NDArray[np.uint8], ranges: DistractorRanges) -> None:
+def add_spots(
+    rng: np.random.Generator, image: FloatArray, tissues: NDArray[np.uint8], ranges: DistractorRanges
+) -> None:
     """Bright spots of old age or inflammation in white matter, brightest in FLAIR (in place)."""
     count = int(rng.integers(0, 4)) if rng.random() < 0.45 else int(rng.integers(4, ranges.spots))
     places = np.argwhere(tissues[::3, ::3, ::3] == Tissue.WHITE) * 3
@@ -76,20 +78,22 @@ def _add_spot(
     radius = float(np.exp(rng.uniform(*np.log(ranges.spot_mm))))
     reach = int(radius * 2.5) + 2
     low = np.maximum(np.rint(centre).astype(int) - reach, 0)
-    part = tuple(slice(int(a), int(a) + 2 * reach + 1) for a in low)
-    local = tissues[part]
+    i, j, k = (slice(int(a), int(a) + 2 * reach + 1) for a in low)
+    local, local_image = tissues[i, j, k], image[:, i, j, k]
     axes = [np.arange(n, dtype=np.float32) + a - c for n, a, c in zip(local.shape, low, centre, strict=True)]
     stretch = np.exp(rng.uniform(-0.5, 0.5, 3))
-    square = sum(g * g for g in np.meshgrid(*[(x * s) for x, s in zip(axes, stretch, strict=True)], indexing="ij", sparse=True))
+    square = sum(
+        g * g for g in np.meshgrid(*[(x * s) for x, s in zip(axes, stretch, strict=True)], indexing="ij", sparse=True)
+    )
     share = np.clip((radius - np.sqrt(square)) / rng.uniform(0.8, 2.5) + 0.5, 0, 1) * _SOLID[local]
     gain = strength * rng.uniform(0.5, 1.2)
     lacune = radius < 3 and rng.random() < 0.1
-    image[(FLAIR, *part)] += share * np.float32(-0.4 if lacune else gain)
-    image[(T2, *part)] += share * np.float32(1.2 if lacune else gain * rng.uniform(0.6, 1.5))
+    local_image[FLAIR] += share * np.float32(-0.4 if lacune else gain)
+    local_image[T2] += share * np.float32(1.2 if lacune else gain * rng.uniform(0.6, 1.5))
     dark = np.float32(-0.5 * min(gain, 0.9) * rng.uniform(0.2, 1.0))
-    image[(T1, *part)] += share * dark
+    local_image[T1] += share * dark
     active = rng.uniform(0.4, 1.2) if rng.random() < 0.05 else 0.0
-    image[(T1CE, *part)] += share * np.float32(dark + active)
+    local_image[T1CE] += share * np.float32(dark + active)
 
 
 def add_caps(rng: np.random.Generator, image: FloatArray, tissues: NDArray[np.uint8], ranges: DistractorRanges) -> None:
@@ -124,7 +128,5 @@ def _ventricle_distance(tissues: NDArray[np.uint8]) -> FloatArray:
 
     coarse = tissues[::_STRIDE, ::_STRIDE, ::_STRIDE] == Tissue.VENTRICLE
     distance = np.full(coarse.shape, 60.0) if not coarse.any() else distance_transform_edt(~coarse) * _STRIDE
-    matrices = [
-        linear_matrix(np.arange(n) / _STRIDE, m) for n, m in zip(tissues.shape, distance.shape, strict=True)
-    ]
+    matrices = [linear_matrix(np.arange(n) / _STRIDE, m) for n, m in zip(tissues.shape, distance.shape, strict=True)]
     return np.maximum(separable(matrices, distance.astype(np.float32)) - 0.5 * _STRIDE, 0)

@@ -109,7 +109,9 @@ def _mask_depth(
     distance = closed_brain(coarse, WORK, radius_mm=6.0)
     matrices = [linear_matrix(np.arange(n) / WORK, m) for n, m in zip(tissues.shape, distance.shape, strict=True)]
     depth = separable(matrices, distance)
-    depth += smooth_noise(rng, tissues.shape, 14.0) * np.float32(rng.uniform(0.1, 1.3)) + np.float32(rng.uniform(-0.3, 3.0))
+    depth += smooth_noise(rng, tissues.shape, 14.0) * np.float32(rng.uniform(0.1, 1.3)) + np.float32(
+        rng.uniform(-0.3, 3.0)
+    )
     if brain is not None:
         depth = np.where(brain, depth, -1)
     return np.where(tissues > 0, depth, -1).astype(np.float32)

@@ -49,9 +49,10 @@ class Lesion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Core:
-    """The core's signed depth on a coarse grid: positive inside, about in mm."""
+    """The core's and the brain's signed depths on a coarse grid: positive inside, about in mm."""
 
     depth: FloatArray
+    brain: FloatArray
     box: Box
     stride: int
     volume_ml: float
@@ -67,23 +68,28 @@ def place_core(rng: np.random.Generator, pose: Pose, plan: TumourPlan) -> Core:
     distance = _ellipsoid_distance(rng, tissues.shape, seed, plan.elongation) * COARSE
     radius = (plan.core_ml * 1e3 * 3 / (4 * np.pi)) ** (1 / 3)
     rough = plan.roughness * radius
-    noise = layered_noise(rng, tissues.shape, {22 / COARSE: 0.45 * rough, 11 / COARSE: 0.3 * rough, 5 / COARSE: 0.12 * rough})
+    noise = layered_noise(
+        rng, tissues.shape, {22 / COARSE: 0.45 * rough, 11 / COARSE: 0.3 * rough, 5 / COARSE: 0.12 * rough}
+    )
     penalty = tissue_table({Tissue.VENTRICLE: 1.2, Tissue.CSF: 0.35, Tissue.CORTEX: 0.1})[tissues] * radius
     level = blurred(distance + penalty + noise, 0.7)
     level += np.where(brain > 0, 0, 1e3).astype(np.float32)
     wanted = min(int(plan.core_ml * 1e3 / COARSE**3) + 1, level.size - 1)
     threshold = np.partition(level.ravel(), wanted)[wanted]
     depth = np.clip(threshold - level, -60, None)
-    return Core(depth=depth.astype(np.float32), box=box, stride=COARSE, volume_ml=plan.core_ml)
+    return Core(depth=depth.astype(np.float32), brain=brain, box=box, stride=COARSE, volume_ml=plan.core_ml)
 
 
 def push_of(core: Core, strength_mm: float) -> FloatArray:
     """(3, knots): the displacement by which the core pushes its surroundings away, for `Pose.pushed`."""
     soft = (core.depth > 0).astype(np.float32)
+    # The skull does not give way.
+    room = np.clip(blurred(core.brain, 2.0) / 14.0, 0, 1)
     radius = (max(core.volume_ml, 0.5) * 1e3 * 3 / (4 * np.pi)) ** (1 / 3)
     soft = blurred(soft, max(radius * 0.7, 5.0) / core.stride)
-    gradient = np.stack(np.gradient(soft)).astype(np.float32)
+    gradient = np.stack(list(np.gradient(soft))).astype(np.float32)
     gradient *= np.float32(strength_mm) / max(float(np.sqrt((gradient**2).sum(0)).max()), 1e-9)
+    gradient *= room
     return np.stack([knots_from_grid(g, core.box, core.stride) for g in gradient])
 
 
@@ -106,7 +112,7 @@ def grow(rng: np.random.Generator, tissues: NDArray[np.uint8], box: Box, core: C
     whole = inside | _cut_to_volume(reach, allowed & ~inside, plan.whole_ml * 1e3 - inside.sum())
     border = float(reach[whole & ~inside].max()) if (whole & ~inside).any() else 0.0
     water = _water(rng, reach, border, tissues, plan)
-    core_share = np.clip(depth / plan.core_softness_mm + 0.5, 0, 1)
+    core_share = np.clip(depth / plan.core_softness_mm + 0.5, 0, 1).astype(np.float32)
     necrosis, enhancement = _compartments(rng, depth, plan)
     labels = np.where(whole, 2, 0).astype(np.uint8)
     labels[inside] = np.where(enhancement[inside] > 0.5, 3, 1)
@@ -178,7 +184,8 @@ def _oedema_reach(
     reach_mm = (plan.whole_ml * 1e3 * 3 / (4 * np.pi)) ** (1 / 3) * 1.5 + 18
     hit = [np.flatnonzero(inside.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
     part = tuple(
-        slice(max(int(h[0] - reach_mm), 0), min(int(h[-1] + reach_mm), n)) for h, n in zip(hit, inside.shape, strict=True)
+        slice(max(int(h[0] - reach_mm), 0), min(int(h[-1] + reach_mm), n))
+        for h, n in zip(hit, inside.shape, strict=True)
     )
     small = tissues[part][::WORK, ::WORK, ::WORK]
     start = inside[part][::WORK, ::WORK, ::WORK]
@@ -193,9 +200,7 @@ def _oedema_reach(
     straight = distance_transform_edt(~start)
     reach = np.where(np.isfinite(walked), plan.along * walked + (1 - plan.along) * straight, 400.0) * WORK
     reach = blurred(np.minimum(reach, 400.0).astype(np.float32), plan.smoothing_mm / WORK)
-    matrices = [
-        linear_matrix(np.arange(p.stop - p.start) / WORK, n) for p, n in zip(part, reach.shape, strict=True)
-    ]
+    matrices = [linear_matrix(np.arange(p.stop - p.start) / WORK, n) for p, n in zip(part, reach.shape, strict=True)]
     whole = np.full(tissues.shape, 400.0, dtype=np.float32)
     whole[part] = separable(matrices, reach)
     return whole + smooth_noise(rng, tissues.shape, 3.0) * 0.4

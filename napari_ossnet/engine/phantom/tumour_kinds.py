@@ -126,7 +126,9 @@ def _core_share(rng: np.random.Generator, kind: str) -> float:
 
 def _costs(rng: np.random.Generator, kind: str) -> dict[Tissue, float]:
     infiltrates = kind in ("low_grade", "diffuse")
-    cortex = float(np.exp(rng.uniform(np.log(1.0), np.log(4.0)) if infiltrates else rng.uniform(np.log(2.0), np.log(9.0))))
+    cortex = float(
+        np.exp(rng.uniform(np.log(1.0), np.log(4.0)) if infiltrates else rng.uniform(np.log(2.0), np.log(9.0)))
+    )
     deep = float(np.exp(rng.uniform(np.log(1.0), np.log(5.0))))
     fluid = float(np.exp(rng.uniform(np.log(4.0), np.log(40.0))))
     return {

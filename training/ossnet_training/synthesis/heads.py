@@ -11,6 +11,7 @@ from pathlib import Path
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.phantom.anatomy import Head
 from napari_ossnet.engine.phantom.contrast import MODALITIES
+from napari_ossnet.engine.phantom.made_head import make_head
 from ossnet_training.synthesis.label_heads import read_label_head
 from ossnet_training.synthesis.scan_heads import read_scan_head
 
@@ -57,6 +58,11 @@ def scan_sources(folder: Path) -> list[HeadSource]:
     if not cases:
         raise InputError(f"No scans in {folder}: expected files such as case_flair.nii.gz, case_t1.nii.gz.")
     return [HeadSource(name=name, kind="scan", read=_scan_reader(name, files)) for name, files in cases.items()]
+
+
+def made_source(seed: int) -> HeadSource:
+    """A head made by code."""
+    return HeadSource(name=f"made_{seed}", kind="code", read=lambda: make_head(seed))
 
 
 class HeadShelf:

@@ -41,7 +41,9 @@ def read_label_head(path: Path) -> Head:
     spacing = np.sqrt((image.affine[:3, :3] ** 2).sum(0))
     labels = np.asarray(image.dataobj)
     if labels.ndim != 3 or np.abs(spacing - 1).max() > 0.05:
-        raise InputError(f"{path.name}: expected a 3D label map at 1 mm, found {labels.shape} at {spacing.round(2)} mm.")
+        raise InputError(
+            f"{path.name}: expected a 3D label map at 1 mm, found {labels.shape} at {spacing.round(2)} mm."
+        )
     # RAS+ to LPS+: the first two axes turned round.
     tissues = tissues_from_labels(np.rint(labels[::-1, ::-1]).astype(np.int32))
     if not (tissues == Tissue.WHITE).any():

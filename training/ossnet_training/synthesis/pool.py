@@ -52,7 +52,9 @@ class PoolEntry:
     generation: int = 0
 
 
-def write_scan(folder: Path, name: str, scan: SyntheticScan, *, split: str, seed: tuple[int, int], generation: int) -> PoolEntry:
+def write_scan(
+    folder: Path, name: str, scan: SyntheticScan, *, split: str, seed: tuple[int, int], generation: int
+) -> PoolEntry:
     """Add a scan to a pool; a reader of the manifest sees it whole or not at all."""
     low, high = _extent(scan.image[0] > 0)
     part = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
@@ -63,8 +65,8 @@ def write_scan(folder: Path, name: str, scan: SyntheticScan, *, split: str, seed
     entry = PoolEntry(
         name=name,
         split=split,
-        start=tuple(int(b.start + a) for b, a in zip(scan.box, low, strict=True)),
-        shape=tuple(int(b - a) for a, b in zip(low, high, strict=True)),
+        start=(scan.box[0].start + low[0], scan.box[1].start + low[1], scan.box[2].start + low[2]),
+        shape=(high[0] - low[0], high[1] - low[1], high[2] - low[2]),
         head=scan.head,
         kinds=tuple(p.kind for p in scan.plans),
         volume_ml=round(float((scan.labels > 0).sum()) / 1e3, 2),

@@ -1,4 +1,4 @@
-"""Heads from real scans without tumour: four modalities, their contrast kept as an image, tissues found by clustering."""
+"""Heads from real scans without tumour: four modalities, tissues found by clustering."""
 
 from __future__ import annotations
 
@@ -34,19 +34,17 @@ def read_scan_head(name: str, files: Mapping[str, Path], lesions: Path | None = 
     if len({i.shape for i in images}) > 1:
         raise InputError(f"Scan {name}: its modalities have different shapes; resample them to one grid first.")
     brain = np.all([i != 0 for i in images], axis=0)
-    flair, t1, t1ce, t2 = images
+    t1, t2 = images[MODALITIES.index("t1")], images[MODALITIES.index("t2")]
     spots = _lps(lesions) > 0 if lesions is not None else np.zeros(brain.shape, dtype=bool)
-    tissues = cluster_tissues(flair, t1, t2, brain)
+    tissues = cluster_tissues(t1, t2, brain)
     tissues[spots & (tissues != Tissue.OUTSIDE)] = Tissue.WHITE
     sure = (tissues == Tissue.WHITE) & ~spots
     scaled = np.stack([np.maximum(i, 0) / np.median(i[sure]) for i in images]).astype(np.float32)
     return Head(name=name, tissues=tissues, images=scaled * brain, brain=brain)
 
 
-def cluster_tissues(
-    flair: NDArray[np.float32], t1: NDArray[np.float32], t2: NDArray[np.float32], brain: NDArray[np.bool_]
-) -> NDArray[np.uint8]:
-    """Fluid, grey and white matter by three means in T1 and T2; fluid deep inside is ventricle, grey matter there deep grey."""
+def cluster_tissues(t1: NDArray[np.float32], t2: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Fluid, grey and white matter by three means in T1 and T2; deep inside they are ventricle and deep grey matter."""
     from scipy.ndimage import distance_transform_edt
 
     features = np.stack([f[brain] / np.percentile(f[brain], 60) for f in (t1, t2)], axis=1)
