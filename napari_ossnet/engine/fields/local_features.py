@@ -151,15 +151,12 @@ def gather_windows(grid: Tensor, starts: Tensor, size: int, at_least: int) -> Te
     Returns:
         (max(n, at_least), channels, size, size, size).
     """
-    extents = torch.tensor(grid.shape[1:], device=grid.device)
     windows = grid.new_zeros((max(len(starts), at_least), grid.shape[0], size, size, size))
-    is_inside = ((starts >= 0) & (starts + size <= extents)).all(1)
-    inside = is_inside.nonzero()[:, 0]
-    if len(inside):
-        views = grid.unfold(1, size, 1).unfold(2, size, 1).unfold(3, size, 1)
-        i, j, k = starts[inside].unbind(1)
-        windows[inside] = views[:, i, j, k].transpose(0, 1)
-    for index in (~is_inside).nonzero()[:, 0].tolist():
-        i, j, k = starts[index].tolist()
-        windows[index] = cut_box(grid, (i, j, k), (size, size, size))
+    ends = [extent - size for extent in grid.shape[1:]]
+    # A slice each: several times faster on the CPU than one gather over a strided view of all windows.
+    for index, (i, j, k) in enumerate(starts.tolist()):
+        if 0 <= i <= ends[0] and 0 <= j <= ends[1] and 0 <= k <= ends[2]:
+            windows[index] = grid[:, i : i + size, j : j + size, k : k + size]
+        else:
+            windows[index] = cut_box(grid, (i, j, k), (size, size, size))
     return windows

@@ -14,16 +14,6 @@ from torch import Tensor, nn
 from napari_ossnet.engine.networks.trilinear import feature_frame
 
 
-def space_to_depth(volume: Tensor, factor: int) -> Tensor:
-    """Fold ``factor``^3 neighbouring voxels into channels: (b, c, i, j, k) -> (b, c factor^3, i/factor, ...)."""
-    if factor == 1:
-        return volume
-    batch, channels, i, j, k = volume.shape
-    folded = volume.reshape(batch, channels, i // factor, factor, j // factor, factor, k // factor, factor)
-    order = folded.permute(0, 1, 3, 5, 7, 2, 4, 6)
-    return order.reshape(batch, channels * factor**3, i // factor, j // factor, k // factor)
-
-
 def cut_box(volume: Tensor, start: tuple[int, int, int], size: tuple[int, int, int]) -> Tensor:
     """The box of a grid (channels, i, j, k) that begins at voxel ``start``, zeros where it leaves the grid."""
     lower = [max(0, begin) for begin in start]
@@ -38,21 +28,27 @@ def cut_box(volume: Tensor, start: tuple[int, int, int], size: tuple[int, int, i
 
 
 class LocalBranch(nn.Module):
-    """Convolutions of 3^3 over voxels of one scale (scale 2: every 2^3 native voxels folded into channels).
+    """Convolutions of 3^3 over voxels of one scale (scale 2: every 2^3 native voxels mixed into one).
 
     Args:
         channels: Of the grid.
         widths: Channels after each convolution.
         scale: Width of the branch's voxels in grid voxels.
+        mixed: Channels that the native voxels of one are mixed into, where the scale is above 1.
         activation: Makes the activation after each convolution.
     """
 
-    def __init__(self, channels: int, widths: tuple[int, ...], scale: int, activation: type[nn.Module]) -> None:
+    def __init__(
+        self, channels: int, widths: tuple[int, ...], scale: int, mixed: int, activation: type[nn.Module]
+    ) -> None:
         super().__init__()
         self.scale = scale
         self.radius = len(widths)
         layers: list[nn.Module] = []
-        width = channels * scale**3
+        width = channels
+        if scale > 1:
+            layers += [nn.Conv3d(channels, mixed, scale, stride=scale), activation()]
+            width = mixed
         for following in widths:
             layers += [nn.Conv3d(width, following, 3), activation()]
             width = following
@@ -78,8 +74,7 @@ class LocalBranch(nn.Module):
 
     def convolve(self, windows: Tensor) -> Tensor:
         """Features of many boxes at once from their windows (boxes, channels, ...) of native voxels."""
-        folded = space_to_depth(windows, self.scale).contiguous(memory_format=torch.channels_last_3d)
-        return self.layers(folded)
+        return self.layers(windows.contiguous(memory_format=torch.channels_last_3d))
 
     def whole(self, volume: Tensor) -> Tensor:
         """Features of the whole grids (batch, channels, i, j, k): the definition that boxes must reproduce."""

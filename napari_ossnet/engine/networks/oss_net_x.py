@@ -49,10 +49,12 @@ class XConfig:
     in_channels: int
     #: Logits a location: 1 with a sigmoid, or background and the foreground classes with a softmax.
     classes: int = 1
-    #: Local branches: the scale of each (1: native voxels, 2: 2^3 voxels folded into channels), and its convolutions'
+    #: Local branches: the scale of each (1: native voxels, 2: 2^3 voxels mixed into one), and its convolutions'
     #: channels. Empty for none.
     local_scales: tuple[int, ...] = (1,)
     local_channels: tuple[tuple[int, ...], ...] = ((16, 16, 16),)
+    #: Channels that the voxels of a branch with a scale above 1 are mixed into.
+    local_mixed_channels: int = 16
     #: Channels after each halving of the encoder's stem; the last equals the first level's.
     stem_channels: tuple[int, ...] = (32,)
     level_channels: tuple[int, ...] = (32, 64, 96)
@@ -156,7 +158,7 @@ class OSSNetX(nn.Module):
         self.config = config
         activation = ACTIVATIONS[config.activation]
         self.local_branches = nn.ModuleList(
-            LocalBranch(config.in_channels, widths, scale, activation)
+            LocalBranch(config.in_channels, widths, scale, config.local_mixed_channels, activation)
             for scale, widths in zip(config.local_scales, config.local_channels, strict=True)
         )
         self.encoder = ContextEncoder(
@@ -332,14 +334,14 @@ def config_for_task(variant: str, task: Task) -> dict[str, Any]:
     if voxels > 2**21:
         shape = {
             "local_scales": (1, 2),
-            "local_channels": ((16, 16, 16), (32, 32)),
+            "local_channels": ((16, 16, 16), (16, 32)),
             "stem_channels": (16, 32),
             "level_channels": (32, 64, 128),
             "down_convolutions": (1, 2, 4),
             "up_convolutions": (1, 1),
         }
     if voxels > 2**25:
-        shape |= {"local_scales": (1, 2, 4), "local_channels": ((16, 16, 16), (16, 16), (32, 32))}
+        shape |= {"local_scales": (1, 2, 4), "local_channels": ((16, 16, 16), (16, 16), (16, 32))}
         shape |= {"stem_channels": (8, 16, 32)}
     shape["encodes_foreground"] = task.placement == "foreground"
     classes = 1 if foreground == 1 else foreground + 1
