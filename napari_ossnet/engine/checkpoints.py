@@ -144,7 +144,10 @@ def _read_torch(path: Path) -> Mapping[str, Tensor]:
             "save the network's state_dict() alone, or get the file from a source that does."
         ) from error
     except Exception as error:  # zipfile, struct, key and runtime errors, according to where the file breaks off
-        raise WeightsError(f"{path} is damaged or not downloaded to the end; get it anew.") from error
+        raise WeightsError(
+            f"{path} is damaged or not downloaded to the end, or a pickle that torch.save did not write "
+            "(it could run code and is not opened); get it anew."
+        ) from error
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
     is_state = isinstance(content, Mapping) and all(

@@ -50,6 +50,10 @@ class ModelCard:
     created: str = ""
     notes: str = ""
 
+    def __post_init__(self) -> None:
+        """Keep the settings as JSON has them, so that a card equals the one that is read back."""
+        object.__setattr__(self, "network_config", json.loads(json.dumps(self.network_config)))
+
     @property
     def mean_dice(self) -> float | None:
         """Mean of the Dice values; None where there are none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -58,3 +59,18 @@ def a_tiny_network(a_variant: str) -> OSSNet:
 def a_tiny_grid() -> torch.Tensor:
     """(channels, i, j, k) float32."""
     return torch.randn(2, *TINY_GRID, generator=torch.Generator().manual_seed(5))
+
+
+class TinyPrepared:
+    """As much of a prepared scan as building a field asks for."""
+
+    def __init__(self, grid: np.ndarray) -> None:
+        self.grid = grid
+
+    def encoder_input(self) -> np.ndarray:
+        return torch.nn.functional.avg_pool3d(torch.from_numpy(self.grid)[None], 2)[0].numpy()
+
+
+@pytest.fixture
+def a_tiny_scan(a_tiny_grid: torch.Tensor) -> TinyPrepared:
+    return TinyPrepared(a_tiny_grid.numpy())
