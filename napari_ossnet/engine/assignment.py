@@ -26,12 +26,16 @@ def guess_modality(task: Task, name: str) -> str | None:
     if task.channels == 1:
         return task.modalities[0].name
     words = _SEPARATORS.split(stem_of(name).lower())
-    longest = {
-        modality.name: max((_found(words, word) for word in modality.words), default=0) for modality in task.modalities
+    found = {
+        modality.name: length
+        for modality in task.modalities
+        if (length := max((_words_found(words, wanted) for wanted in modality.words), default=0))
     }
-    most = max(longest.values())
-    best = [modality for modality, length in longest.items() if length == most]
-    return best[0] if most and len(best) == 1 else None
+    # Two may be one phrase (T2 FLAIR), three are a list of what a file with several channels holds.
+    if not found or len(found) > 2:
+        return None
+    best = [modality for modality, length in found.items() if length == max(found.values())]
+    return best[0] if len(best) == 1 else None
 
 
 def assign_images(task: Task, images: Sequence[str]) -> dict[str, Path]:
@@ -126,7 +130,7 @@ def stack_volumes(task: Task, volumes: dict[str, Volume]) -> tuple[Volume, list[
     return align(task, chosen)
 
 
-def _found(words: list[str], wanted: str) -> int:
+def _words_found(words: list[str], wanted: str) -> int:
     """How many words long ``wanted`` is if it occurs among ``words``, in a row; else 0."""
     parts = wanted.split()
     starts = range(len(words) - len(parts) + 1)

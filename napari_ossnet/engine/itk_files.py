@@ -22,6 +22,8 @@ WRITABLE_SUFFIXES = (".nrrd", ".mha")
 #: ITK's world axes point to the patient's left, back and head; ours to the right, front and head. This is the only
 #: place of the engine where the two meet.
 _RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+#: Series of fewer files are taken only if there is no longer one.
+_LEAST_SLICES = 8
 #: Slices may be off their even spacing by this share of it.
 _UNEVEN = 0.05
 
@@ -48,14 +50,16 @@ def read_dicom_folder(folder: Path) -> RawImage:
         series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
         if not series:
             raise InputError(f"The folder {folder} holds no DICOM series; give an image file or a folder of slices.")
-        files = {name: sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), name) for name in series}
-        if len(series) > 1:
-            examples = ", ".join(f"{Path(names[0]).name} ({len(names)} files)" for names in files.values())
+        files = [sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), name) for name in series]
+        # Localisers and structure sets often lie beside the scan; they are no stacks of slices.
+        files = [names for names in files if len(names) >= _LEAST_SLICES] or files
+        if len(files) > 1:
+            examples = ", ".join(f"{Path(names[0]).name} ({len(names)} files)" for names in files)
             raise InputError(
-                f"The folder {folder} holds {len(series)} DICOM series, expected one; name a file of the one you want: "
+                f"The folder {folder} holds {len(files)} DICOM series, expected one; name a file of the one you want: "
                 f"{examples}."
             )
-        return _read_series(folder, sitk, files[series[0]])
+        return _read_series(folder, sitk, files[0])
 
 
 def read_dicom_file(path: Path) -> RawImage:
@@ -72,13 +76,13 @@ def read_dicom_file(path: Path) -> RawImage:
         return _raw_image(path, sitk.ReadImage(str(path)))
 
 
-def write_itk(path: Path, array: np.ndarray, affine: Affine) -> None:
-    """Write an array (i, j, k) or (i, j, k, channels) to a ``WRITABLE_SUFFIXES`` file, compressed.
+def write_itk(path: Path, target: Path, array: np.ndarray, affine: Affine) -> None:
+    """Write an array (i, j, k) or (i, j, k, channels) to ``path``, compressed, on its way to ``target``.
 
     Raises:
         InputError: SimpleITK is missing or can't write this.
     """
-    with _quiet_sitk(path) as sitk:
+    with _quiet_sitk(target) as sitk:
         lps = _RAS_FROM_LPS @ affine
         spacing = np.sqrt((lps[:3, :3] ** 2).sum(axis=0))
         # ITK's arrays have the fastest axis last.
@@ -90,9 +94,16 @@ def write_itk(path: Path, array: np.ndarray, affine: Affine) -> None:
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file bears DICOM's mark, ``DICM`` after a preamble of 128 bytes."""
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+    """Whether a file bears DICOM's mark, ``DICM`` after a preamble of 128 bytes.
+
+    Raises:
+        InputError: The file can't be opened.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError as error:
+        raise InputError(f"{path.name} can't be read ({error.strerror}); check that you may open it.") from error
 
 
 @contextmanager

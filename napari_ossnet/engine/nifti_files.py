@@ -16,6 +16,8 @@ from napari_ossnet.engine.shapes import Affine
 #: What this module reads and writes, longest first so that the first match is the whole suffix.
 SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh", ".hdr", ".img")
 _PACKED = (".nii.gz", ".mgz")
+#: Packed ones, which are read to their end, and MGH, whose file nibabel forgets to close.
+_OPENED_HERE = (*_PACKED, ".mgh")
 #: Bytes that are unpacked at once on the way to the end of a packed file.
 _PIECE = 1 << 20
 
@@ -27,8 +29,8 @@ def read_nifti(path: Path) -> RawImage:
         InputError: The file is damaged, cut short, has no voxels, or its voxels are no real numbers.
     """
     try:
-        if path.name.lower().endswith(_PACKED):
-            return _read_packed(path)
+        if path.name.lower().endswith(_OPENED_HERE):
+            return _read_opened(path)
         import nibabel as nib
 
         return _raw_image(path, nib.load(path))
@@ -39,23 +41,25 @@ def read_nifti(path: Path) -> RawImage:
         raise InputError(f"{path.name} is cut short or damaged ({error}); copy or download it again.") from error
     except InputError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, ImportError, _image_errors()) as error:
+    except _unreadable_errors() as error:
         raise InputError(
             f"{path.name} can't be read ({_first_line(error)}); check that it is a whole image."
         ) from error
 
 
-def _read_packed(path: Path) -> RawImage:
-    """Read a packed file to its very end: only there does gzip notice that the last bytes are missing or wrong."""
+def _read_opened(path: Path) -> RawImage:
+    """Read a file to its very end: only there does gzip notice that the last bytes are missing or wrong."""
     import nibabel as nib
     from nibabel.fileholders import FileHolder
 
-    kind = nib.MGHImage if path.name.lower().endswith(".mgz") else nib.Nifti1Image
-    with gzip.open(path, "rb") as unpacked:
-        if kind is nib.Nifti1Image and _is_nifti2(cast("BinaryIO", unpacked)):
+    name = path.name.lower()
+    kind = nib.MGHImage if name.endswith((".mgz", ".mgh")) else nib.Nifti1Image
+    with gzip.open(path, "rb") if name.endswith(_PACKED) else path.open("rb") as opened:
+        file = cast("BinaryIO", opened)
+        if kind is nib.Nifti1Image and _is_nifti2(file):
             kind = nib.Nifti2Image
-        raw = _raw_image(path, kind.from_file_map({"image": FileHolder(fileobj=unpacked)}))
-        while unpacked.read(_PIECE):
+        raw = _raw_image(path, kind.from_file_map({"image": FileHolder(fileobj=file)}))
+        while file.read(_PIECE):
             pass
     return raw
 
@@ -68,7 +72,9 @@ def _is_nifti2(file: BinaryIO) -> bool:
 
 def _raw_image(path: Path, image: Any) -> RawImage:
     refuse_unusual_numbers(path.name, image.get_data_dtype())
-    array = np.asanyarray(image.dataobj, dtype=np.float32)
+    # What overflows becomes infinite, and is refused as such where the scan is prepared.
+    with np.errstate(over="ignore"):
+        array = np.asanyarray(image.dataobj, dtype=np.float32)
     header = image.header
     codes = (int(header["qform_code"]), int(header["sform_code"])) if "qform_code" in header else (1, 1)
     data = np.ascontiguousarray(channels_first(path.name, array))
@@ -96,10 +102,14 @@ def write_nifti(path: Path, target: Path, array: np.ndarray, affine: Affine, cod
     nib.save(image, path)
 
 
-def _image_errors() -> type[Exception]:
+def _unreadable_errors() -> tuple[type[Exception], ...]:
+    """What damaged files raise on their way through nibabel: its own errors, and those of what it calls."""
     from nibabel.filebasedimages import ImageFileError
+    from nibabel.spatialimages import HeaderDataError
+    from nibabel.wrapstruct import WrapStructError
 
-    return cast("type[Exception]", ImageFileError)
+    own = (ImageFileError, HeaderDataError, WrapStructError)
+    return *own, OSError, ValueError, KeyError, TypeError, OverflowError, MemoryError
 
 
 def _first_line(error: Exception) -> str:

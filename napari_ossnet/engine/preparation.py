@@ -100,7 +100,11 @@ def prepare(task: Task, volume: Volume) -> PreparedVolume:
 
 
 def _resized(task: Task, oriented: ScanData) -> tuple[ScanData, Affine]:
-    """The scan stretched over the whole grid; normalised by the statistics of the scan itself, as published."""
+    """The scan stretched over the whole grid; normalised by the statistics of the scan itself, as published.
+
+    An axis of more voxels than the grid's is looked up like any other, without smoothing, although slices are then
+    passed over: the published networks were trained on such scans resized in this very way.
+    """
     statistics = [mean_and_deviation(channel) for channel in oriented]
     grid = resize_trilinear(oriented, task.grid_shape)
     for channel, (mean, deviation) in zip(grid, statistics, strict=True):
@@ -218,5 +222,7 @@ def mean_and_deviation(channel: np.ndarray) -> tuple[float, float]:
 
 def _normalise(channel: np.ndarray, mean: float, deviation: float) -> None:
     """Z-score a channel in place."""
+    if deviation <= 0:
+        raise InputError("An image is constant where the network looks; check that all images show the same anatomy.")
     channel -= np.float32(mean)
     channel /= np.float32(deviation)

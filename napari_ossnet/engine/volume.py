@@ -173,7 +173,7 @@ def _write(path: Path, array: np.ndarray, like: Placed | tuple[Affine, tuple[int
     with atomic_path(path) as temporary:
         if path.name.lower().endswith(itk_files.WRITABLE_SUFFIXES):
             try:
-                itk_files.write_itk(temporary, array, affine)
+                itk_files.write_itk(temporary, path, array, affine)
             except InputError as error:
                 raise OutputError(str(error)) from error
         else:
