@@ -200,6 +200,6 @@ def _provenance(segmentation: Segmentation) -> str:
 
 def _write_footer(figure: Figure, segmentation: Segmentation) -> None:
     figure.text(0.015, 0.035, RESEARCH_NOTICE, color="#e3b341", fontsize=10.5, va="center")
-    version = segmentation.provenance.versions.get("napari-ossnet", "")
+    version = segmentation.provenance.versions.get("napari_ossnet", "")
     made_by = f"napari-ossnet {version}  ·  SHA-256 of the weights {segmentation.provenance.sha256[:12]}…"
     figure.text(0.985, 0.035, made_by, color=_FAINT, fontsize=9.5, ha="right", va="center")
