@@ -22,6 +22,8 @@ from napari_ossnet.engine.checksums import sha256_of
 from napari_ossnet.engine.errors import EngineError, WeightsError
 from napari_ossnet.engine.model_card import METADATA_KEY, ModelCard, read_safetensors_head
 from napari_ossnet.engine.model_card import read_card as read_safetensors_card
+from napari_ossnet.engine.networks.oss_net import OSSNetConfig
+from napari_ossnet.engine.networks.patch_encoder import PATCH_VALUES
 from napari_ossnet.engine.networks.variants import VARIANTS, build_network_from_config, config_for_task
 from napari_ossnet.engine.tasks import TASKS
 
@@ -169,10 +171,10 @@ def _without_prefix(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
 def _recognise(path: Path, state: Mapping[str, Tensor]) -> ModelCard:
     """A card for a file that has none, from the names and shapes of its tensors."""
     found = _shapes(state)
-    candidates = {layout: _differences(found, published_shapes(*layout)) for layout in PUBLISHED_LAYOUTS}
-    nearest = min(candidates, key=lambda layout: len(candidates[layout]))
-    if candidates[nearest]:
-        raise _other_network(path, found, nearest, candidates[nearest])
+    nearest = max(PUBLISHED_LAYOUTS, key=lambda layout: _agreement(found, *layout))
+    differences = _differences(found, published_shapes(*nearest))
+    if differences:
+        raise _other_network(path, found, nearest, differences)
     variant, task_name = nearest
     task = TASKS[task_name]
     return ModelCard(
@@ -200,10 +202,25 @@ def _other_network(path: Path, found: Shapes, nearest: tuple[str, str], differen
     )
 
 
+def _agreement(found: Shapes, variant: str, task: str) -> int:
+    """In how many of the tensors that tell the layouts apart a file agrees with one of them."""
+    config = OSSNetConfig.from_dict(config_for_task(variant, TASKS[task]))
+    patches = config.patch_channels
+    inputs = 3 + (PATCH_VALUES if patches else 0) + config.latent_features
+    telling: dict[str, tuple[int, ...] | None] = {
+        "encoder.blocks.0.main_mapping.0.weight": (config.encoder_channels[0], config.in_channels, 3, 3, 3),
+        "encoder.segmentation_mapping.0.weight": (1, 128, 5, 5, 5) if config.has_encoder_skips else None,
+        "decoder.patch_mapping.mapping.0.weight": (max(patches // 2, 1), patches, 7, 7, 7) if patches else None,
+        "decoder.blocks.0.linear_layer_1.weight": (config.decoder_features, inputs),
+    }
+    return sum(found.get(name) == shape for name, shape in telling.items())
+
+
 @cache
 def published_shapes(variant: str, task: str) -> Shapes:
-    """Shapes of a published state dict by tensor name; no memory is taken for the tensors."""
-    with torch.device("meta"):
+    """Shapes of a published state dict by tensor name."""
+    # Not on the meta device: it drags in torch's compiler, which takes seconds to import.
+    with torch.random.fork_rng(devices=[]):
         network = build_network_from_config(variant, config_for_task(variant, TASKS[task]))
     return _shapes(network.state_dict())
 
@@ -234,7 +251,8 @@ def _in_words(differences: list[str]) -> str:
 
 def _build(path: Path, card: ModelCard) -> nn.Module:
     try:
-        return build_network_from_config(card.variant, card.network_config)
+        with torch.random.fork_rng(devices=[]):
+            return build_network_from_config(card.variant, card.network_config)
     except EngineError as error:
         raise WeightsError(f"The network in {path} can't be built: {error}") from error
 

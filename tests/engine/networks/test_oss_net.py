@@ -33,8 +33,7 @@ PARAMETERS = {
 
 @pytest.mark.parametrize(("variant", "task"), PARAMETERS)
 def test_a_published_variant_has_the_published_number_of_parameters(variant: str, task: str) -> None:
-    with torch.device("meta"):
-        network = build_network(variant, TASKS[task])
+    network = build_network(variant, TASKS[task])
     assert sum(parameter.numel() for parameter in network.parameters()) == PARAMETERS[variant, task]
 
 
@@ -165,5 +164,4 @@ def test_the_table_of_variants_names_modules_with_both_functions() -> None:
     task = SimpleNamespace(grid_shape=(32, 32, 32), latent_grid=(4, 4, 4), modalities=[0], classes=[0, 0])
     for name in ("o-net", "a", "b", "c", "d"):
         assert VARIANTS[name].title
-        with torch.device("meta"):
-            assert build_network(name, task).config.classes == 3
+        assert build_network(name, task).config.classes == 3
