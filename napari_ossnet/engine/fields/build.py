@@ -29,6 +29,7 @@ _FIELDS = "napari_ossnet.engine.fields"
 FIELD_BUILDERS: dict[str, str] = {
     "OSSNet": f"{_FIELDS}.oss_net_build",
     "OSSNetX": f"{_FIELDS}.oss_net_x",
+    "ResidualUNet": f"{_FIELDS}.dense",
 }
 
 

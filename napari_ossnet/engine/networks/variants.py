@@ -38,6 +38,8 @@ VARIANTS: dict[str, Variant] = {
     "c": Variant(title="OSS-Net C", module=f"{_NETWORKS}.oss_net"),
     "d": Variant(title="OSS-Net D", module=f"{_NETWORKS}.oss_net"),
     "x": Variant(title="OSS-Net X", module=f"{_NETWORKS}.oss_net_x"),
+    "unet-3d": Variant(title="3D residual U-Net", module=f"{_NETWORKS}.residual_u_net"),
+    "unet-2d": Variant(title="2D residual U-Net", module=f"{_NETWORKS}.residual_u_net"),
 }
 
 
