@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from napari_ossnet.engine.phantom.brain_phantom import DEMO_SEED, Phantom, demo_phantom, make_brain_phantom
+from napari_ossnet.engine.phantom.brain import DEMO_SEED, Phantom, demo_phantom, make_brain_phantom
 
 __all__ = ["DEMO_SEED", "Phantom", "demo_phantom", "make_brain_phantom"]

@@ -35,7 +35,7 @@ class AcquisitionRanges:
     thick: float = 0.5
     thickness_mm: tuple[float, float] = (1.5, 6.0)
     shift_mm: float = 0.35
-    bias: tuple[float, float] = (0.02, 0.18)
+    bias: tuple[float, float] = (0.02, 0.13)
     noise: tuple[float, float] = (0.006, 0.06)
     log_gamma: float = 0.12
     ringing: float = 0.25

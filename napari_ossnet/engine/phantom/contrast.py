@@ -32,7 +32,7 @@ class TissueRanges:
 
 
 RANGES: dict[str, TissueRanges] = {
-    "flair": TissueRanges(cortex=(0.95, 1.5), deep=(0.95, 1.35), fluid=(0.05, 0.5), extra=(0.1, 1.6)),
+    "flair": TissueRanges(cortex=(0.97, 1.38), deep=(0.95, 1.3), fluid=(0.05, 0.5), extra=(0.1, 1.6)),
     "t1": TissueRanges(cortex=(0.58, 0.92), deep=(0.72, 0.98), fluid=(0.1, 0.5), extra=(0.1, 1.8)),
     "t1ce": TissueRanges(cortex=(0.6, 0.98), deep=(0.72, 1.0), fluid=(0.1, 0.5), extra=(0.1, 2.2)),
     "t2": TissueRanges(cortex=(1.1, 1.8), deep=(0.95, 1.4), fluid=(1.7, 4.5), extra=(0.1, 1.8)),
@@ -66,7 +66,7 @@ class TumourLook:
 def draw_look(rng: np.random.Generator, kind: str) -> TumourLook:
     """A random look for a kind of tumour (see ``tumour_kinds``): right signs, wide ranges."""
     subtle = rng.random() < 0.2
-    gain = rng.uniform(1.15, 1.45) if subtle else rng.uniform(1.35, 2.4)
+    gain = rng.uniform(1.2, 1.5) if subtle else rng.uniform(1.45, 2.5)
     wet = (gain - 1) / 0.8
     t1 = 1 - min(rng.uniform(0.1, 0.35) * (0.5 + wet), 0.5)
     oedema = Part(flair=gain, t1=t1, t1ce=t1 * rng.uniform(0.97, 1.04), t2=1 + (gain - 1) * rng.uniform(0.8, 2.0))
@@ -76,14 +76,14 @@ def draw_look(rng: np.random.Generator, kind: str) -> TumourLook:
     t1 = rng.uniform(0.3, 0.75)
     bled = rng.random() < 0.08
     necrosis = Part(
-        flair=rng.uniform(0.15, 0.6) if kind in ("cavity", "cystic") else gain * rng.uniform(0.4, 1.15),
+        flair=rng.uniform(0.15, 0.6) if kind in ("cavity", "cystic") else gain * rng.uniform(0.5, 1.15),
         t1=rng.uniform(1.0, 1.5) if bled else t1,
         t1ce=(1.3 if bled else t1) * rng.uniform(1.0, 1.25),
         t2=rng.uniform(2.0, 4.0) if kind in ("cavity", "cystic") else rng.uniform(1.4, 3.2),
     )
     t1 = rng.uniform(0.7, 1.05) if rng.random() < 0.85 else rng.uniform(1.05, 1.4)
     enhancing = Part(
-        flair=gain * rng.uniform(0.7, 1.1), t1=t1, t1ce=max(t1, 0.8) * rng.uniform(1.35, 2.8), t2=rng.uniform(1.05, 2.0)
+        flair=gain * rng.uniform(0.75, 1.1), t1=t1, t1ce=max(t1, 0.8) * rng.uniform(1.35, 2.8), t2=rng.uniform(1.05, 2.0)
     )
     return TumourLook(oedema=oedema, core=core, necrosis=necrosis, enhancing=enhancing)
 
@@ -92,7 +92,7 @@ def _core_flair(rng: np.random.Generator, kind: str, gain: float) -> float:
     if kind in ("low_grade", "diffuse"):
         # A bright core, or (T2-FLAIR mismatch) one that is dim with a brighter rim.
         return float(rng.uniform(0.75, 1.1)) if rng.random() < 0.15 else gain * float(rng.uniform(0.9, 1.15))
-    return gain * float(rng.uniform(0.65, 1.1))
+    return gain * float(rng.uniform(0.75, 1.1))
 
 
 def paint(rng: np.random.Generator, tissues: NDArray[np.uint8], flow: FloatArray) -> FloatArray:

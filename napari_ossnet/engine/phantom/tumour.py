@@ -25,6 +25,7 @@ WORK = 2
 """Stride of the grid on which a tumour's shape is grown."""
 
 _BRAIN = member_table(*[t for t in Tissue if 0 < t < Tissue.SOFT_TISSUE])
+_BEYOND = 150.0
 _IS_FLUID = member_table(*FLUIDS)
 
 
@@ -187,23 +188,29 @@ def _oedema_reach(
         slice(max(int(h[0] - reach_mm), 0), min(int(h[-1] + reach_mm), n))
         for h, n in zip(hit, inside.shape, strict=True)
     )
-    small = tissues[part][::WORK, ::WORK, ::WORK]
     start = inside[part][::WORK, ::WORK, ::WORK]
-    cost = tissue_table(plan.costs, default=-1.0)[small]
-    noise = layered_noise(rng, small.shape, {14 / WORK: plan.finger, 6 / WORK: 0.6 * plan.finger})
-    cost = np.where(cost > 0, cost * np.exp(noise), -1.0)
-    cost[start] = 0.01
+    # Means of blocks, so that a fissure one voxel wide still stands in the way.
+    cost = _block_means(tissue_table(plan.costs, default=_BEYOND)[tissues[part]])
+    noise = layered_noise(rng, cost.shape, {14 / WORK: plan.finger, 6 / WORK: 0.6 * plan.finger})
+    cost = np.where(start, 0.01, cost * np.exp(noise))
     seeds = np.argwhere(start)
     if len(seeds) == 0:
         return np.full(tissues.shape, 1e3, dtype=np.float32)
     walked, _ = MCP_Geometric(cost).find_costs(seeds)
     straight = distance_transform_edt(~start)
-    reach = np.where(np.isfinite(walked), plan.along * walked + (1 - plan.along) * straight, 400.0) * WORK
+    reach = (plan.along * walked + (1 - plan.along) * straight) * WORK
     reach = blurred(np.minimum(reach, 400.0).astype(np.float32), plan.smoothing_mm / WORK)
     matrices = [linear_matrix(np.arange(p.stop - p.start) / WORK, n) for p, n in zip(part, reach.shape, strict=True)]
     whole = np.full(tissues.shape, 400.0, dtype=np.float32)
     whole[part] = separable(matrices, reach)
     return whole + smooth_noise(rng, tissues.shape, 3.0) * 0.4
+
+
+def _block_means(values: FloatArray) -> FloatArray:
+    """Means over blocks of `WORK` voxels a side; a last layer that doesn't fill a block is held."""
+    filled = np.pad(values, [(0, -n % WORK) for n in values.shape], mode="edge")
+    i, j, k = (n // WORK for n in filled.shape)
+    return filled.reshape(i, WORK, j, WORK, k, WORK).mean(axis=(1, 3, 5))
 
 
 def _cut_to_volume(reach: FloatArray, allowed: NDArray[np.bool_], voxels: float) -> NDArray[np.bool_]:
