@@ -47,7 +47,7 @@ class Caution:
     """
 
     cells: float = 0.5
-    samples: float = 0.0
+    samples: float = 0.2
     margin_step: int = 8
     corners_step: int = 4
 

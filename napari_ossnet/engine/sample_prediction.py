@@ -72,7 +72,7 @@ def predict_children(
     widest = torch.zeros(int(is_first.sum()), device=keys.device).scatter_reduce(0, group, tolerance[order], "amax")
     return Children(
         keys=keys[is_first],
-        logits=logits.reshape(len(cells) * len(offsets), -1)[order[is_first]],
+        logits=logits.flatten(0, 1)[order[is_first]],
         tolerance=widest,
         cells=_cells_within(fine, lowest, ratios),
     )
@@ -90,7 +90,7 @@ def _subdivided(corner_logits: Logits, ratios: Triple, lowest: Tensor, last: Ten
         is_clamped = (lowest[:, axis] + 1 >= last[axis]).reshape(-1, 1, 1, 1)
         middle = torch.where(is_clamped, upper, 0.5 * (lower + upper))
         values = torch.stack([lower, middle, upper], dim=axis + 1)
-    return values.reshape(cells, -1, classes)
+    return values.flatten(1, 3)
 
 
 def _cells_within(fine: LevelGrid, lowest: Tensor, ratios: Triple) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
@@ -15,8 +15,9 @@ import napari_ossnet
 from napari_ossnet.engine.decision import Decision
 from napari_ossnet.engine.device import chunk_size_for, peak_memory_bytes
 from napari_ossnet.engine.encoded_scan import EncodedScan
+from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.events import Event, Message, Progress, Snapshot
-from napari_ossnet.engine.geometry import Lattice
+from napari_ossnet.engine.geometry import Lattice, spacing_of
 from napari_ossnet.engine.known_points import KnownPoints
 from napari_ossnet.engine.lattice_snapshot import LatticeSnapshot
 from napari_ossnet.engine.measurement import measure
@@ -62,15 +63,10 @@ class ScanRun:
     def whole_scan(
         self, encoded: EncodedScan, request: SegmentRequest, known: KnownPoints
     ) -> Generator[Event, None, Segmentation]:
-        """Segments the scan; what the network's grid does not cover of it is background."""
-        prepared = encoded.prepared
-        start, stop = prepared.covered_box()
-        lattice = cropped(prepared.lattice, start, stop)
-        refined, snapshot = yield from self._refine(encoded, request, lattice, known, None)
-        classes = np.zeros(prepared.lattice.shape, dtype=np.uint8)
-        classes[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))] = refined.labels.cpu().numpy()
-        frame = _frame(encoded, prepared.lattice)
-        return (yield from self._finish(encoded, request, frame, classes, snapshot, None))
+        """Segments the scan's own voxels."""
+        lattice = encoded.prepared.lattice
+        classes, snapshot = yield from self._classes(encoded, request, lattice, known, None)
+        return (yield from self._finish(encoded, request, lattice, classes, snapshot, None))
 
     def region(
         self,
@@ -83,11 +79,38 @@ class ScanRun:
         """Segments a box of the scan on finer voxels, led by the boundary of the mask that is there already."""
         start, stop = box_in_task_order(encoded.prepared.orientation, region.start, region.stop)
         lattice = encoded.prepared.lattice.region(start, stop, region.factor)
-        seeds = _boundary_seeds(encoded, coarser, lattice, start, stop, region.factor)
-        refined, snapshot = yield from self._refine(encoded, request, lattice, known, seeds)
-        frame = _frame(encoded, lattice)
-        classes = refined.labels.cpu().numpy()
-        return (yield from self._finish(encoded, request, frame, classes, snapshot, region))
+        seeds = boundary_seeds(encoded, coarser, lattice, start, stop)
+        request = replace(request, schedule="octree", step=1)
+        classes, snapshot = yield from self._classes(encoded, request, lattice, known, seeds)
+        return (yield from self._finish(encoded, request, lattice, classes, snapshot, region))
+
+    def _classes(
+        self,
+        encoded: EncodedScan,
+        request: SegmentRequest,
+        lattice: Lattice,
+        known: KnownPoints,
+        seeds: np.ndarray | None,
+    ) -> Generator[Event, None, tuple[np.ndarray, Snapshot]]:
+        """The class of every lattice point, uint8; what the network's grid does not cover is background.
+
+        Raises:
+            InputError: The grid covers nothing of the lattice.
+        """
+        start, stop = encoded.prepared.covered_box(lattice)
+        if any(first >= last for first, last in zip(start, stop, strict=True)):
+            raise InputError(
+                "The network sees nothing of this box of the scan; choose one nearer the middle."
+            )
+        covered = cropped(lattice, start, stop)
+        found = None
+        if seeds is not None:
+            points = torch.as_tensor(seeds - np.array(start), dtype=torch.float32, device=encoded.device)
+            found = Seeds(points=points, step=max(lattice_step_of_scan(encoded, lattice)))
+        refined, snapshot = yield from self._refine(encoded, request, covered, known, found)
+        classes = np.zeros(lattice.shape, dtype=np.uint8)
+        classes[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))] = refined.labels.cpu().numpy()
+        return classes, snapshot
 
     def _refine(
         self,
@@ -101,9 +124,9 @@ class ScanRun:
         steps = refine(
             encoded.field,
             lattice,
-            schedule=request.schedule if seeds is None else "octree",
+            schedule=request.schedule,
             threshold=request.threshold,
-            final_step=request.step if seeds is None else 1,
+            final_step=request.step,
             chunk_size=chunk_size_for(request.memory_bytes, encoded.field),
             known=known,
             seeds=seeds,
@@ -137,12 +160,13 @@ class ScanRun:
         self,
         encoded: EncodedScan,
         request: SegmentRequest,
-        frame: ScanFrame,
+        lattice: Lattice,
         classes: np.ndarray,
         snapshot: Snapshot,
         region: RegionOfScan | None,
     ) -> Generator[Event, None, Segmentation]:
         yield Progress(stage="measuring", elapsed_s=self.elapsed_s)
+        frame = _frame(encoded, lattice)
         labels = frame.labels(classes)
         affine = encoded.prepared.volume.affine if region is None else frame.affine()
         if not labels.any():
@@ -176,18 +200,16 @@ def _frame(encoded: EncodedScan, lattice: Lattice) -> ScanFrame:
     return ScanFrame(volume=prepared.volume, orientation=prepared.orientation, lattice=lattice, task=prepared.task)
 
 
-def _boundary_seeds(
+def boundary_seeds(
     encoded: EncodedScan,
     coarser: Segmentation | None,
     lattice: Lattice,
     start: tuple[int, int, int],
     stop: tuple[int, int, int],
-    factor: float,
-) -> Seeds:
-    """Where the mask at hand has its boundary in the box (in task order), as locations of the finer lattice."""
-    device = encoded.device
+) -> np.ndarray:
+    """Where the mask at hand has its boundary in the box (in task order), as locations (n, 3) of the finer lattice."""
     if coarser is None:
-        return Seeds(points=torch.empty((0, 3), device=device), step=factor)
+        return np.empty((0, 3))
     labels: LabelMap = encoded.prepared.orientation.to_task(coarser.labels)
     box = labels[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))]
     is_boundary = np.zeros(box.shape, dtype=bool)
@@ -199,8 +221,14 @@ def _boundary_seeds(
             is_boundary[tuple(inside)] |= differs
     scale = np.array(lattice.shape) / np.array(box.shape)
     # Cell-centred, as Lattice.region: the centre of box voxel v is at fine location (v + 1/2) * scale - 1/2.
-    points = (np.argwhere(is_boundary) + 0.5) * scale - 0.5
-    return Seeds(points=torch.as_tensor(points, dtype=torch.float32, device=device), step=factor)
+    return (np.argwhere(is_boundary) + 0.5) * scale - 0.5
+
+
+def lattice_step_of_scan(encoded: EncodedScan, lattice: Lattice) -> tuple[float, float, float]:
+    """How many lattice points one scan voxel is, along each axis of the lattice."""
+    fine, coarse = spacing_of(lattice.affine), spacing_of(encoded.prepared.lattice.affine)
+    i, j, k = (large / small for large, small in zip(coarse, fine, strict=True))
+    return i, j, k
 
 
 def _provenance(encoded: EncodedScan, request: SegmentRequest) -> Provenance:
