@@ -1,0 +1,114 @@
+"""Owns the batch: every case of a folder segmented as the command line does it, with the same files left behind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+from napari_ossnet.engine.assignment import assign_images, load_scan
+from napari_ossnet.engine.atomic import atomic_path
+from napari_ossnet.engine.cohort import ERROR_SUFFIX, BatchCase, find_cases, write_table
+from napari_ossnet.engine.device import parse_memory
+from napari_ossnet.engine.errors import EngineError, InputError
+from napari_ossnet.engine.events import Progress
+from napari_ossnet.engine.segmentation import Segmentation
+from napari_ossnet.engine.session import SegmentationSession, SegmentRequest
+from napari_ossnet.engine.task_definition import Task
+from napari_ossnet.engine.volume import write_mask
+from napari_ossnet.widget.state import BatchRow, Settings
+from napari_ossnet.widget.torch_loading import import_torch
+
+
+def batch_steps(
+    session: SegmentationSession, task: Task, weights: str, settings: Settings
+) -> Generator[Any, None, str]:
+    """Segments the cases one after the other; yields progress and a row whenever a case begins or ends.
+
+    Finished cases are skipped; a case that fails leaves its sentence and does not stop the others.
+
+    Returns:
+        What to tell the user.
+
+    Raises:
+        InputError: The folders can't be used, or hold no case.
+    """
+    source, target = Path(settings.batch_input).expanduser(), Path(settings.batch_output).expanduser()
+    if source.resolve() == target.resolve():
+        raise InputError("The folder for results must be another than that of the scans; choose a new one.")
+    yield Progress(stage="preparing")
+    import_torch()
+    cases = find_cases(task, source)
+    failed = 0
+    for case in cases:
+        if _is_finished(target, case.name):
+            yield BatchRow(case=case.name, outcome="done before", volume_ml=_volume_before(target, case.name))
+            continue
+        yield BatchRow(case=case.name, outcome="running …")
+        row = yield from _case_steps(session, task, weights, settings, case, target)
+        failed += row.volume_ml is None
+        yield row
+        write_table(target)
+    write_table(target)
+    return f"{len(cases) - failed} of {len(cases)} cases done, {failed} failed; table: {target / 'results.csv'}"
+
+
+def _case_steps(
+    session: SegmentationSession, task: Task, weights: str, settings: Settings, case: BatchCase, target: Path
+) -> Generator[Any, None, BatchRow]:
+    failure = target / (case.name + ERROR_SUFFIX)
+    try:
+        assignment = assign_images(task, case.images)
+        yield Progress(stage="preparing")
+        volume, _ = load_scan(task, assignment)
+        request = SegmentRequest(
+            volume=volume,
+            task=task.name,
+            weights=weights,
+            device=settings.device,
+            memory_bytes=parse_memory(settings.memory) if settings.memory else None,
+            step=settings.step,
+            threshold=settings.threshold,
+        )
+        result = yield from _progress_only(session.segment(request))
+    except EngineError as error:
+        with atomic_path(failure) as temporary:
+            temporary.write_text(json.dumps({"error": str(error)}) + "\n", encoding="utf-8")
+        return BatchRow(case=case.name, outcome=f"failed: {error}")
+    write_mask(target / f"{case.name}.nii.gz", result.labels, result)
+    # The report comes last: it is what marks the case as finished.
+    images = {name: str(path) for name, path in assignment.items()}
+    with atomic_path(target / f"{case.name}.json") as temporary:
+        temporary.write_text(json.dumps({**result.report(), "images": images}, indent=2) + "\n", encoding="utf-8")
+    failure.unlink(missing_ok=True)
+    elapsed_s = result.timings.elapsed_s
+    return BatchRow(
+        case=case.name, outcome=f"done in {elapsed_s:.0f} s", volume_ml=result.whole.volume_ml, elapsed_s=elapsed_s
+    )
+
+
+def _progress_only(steps: Generator[Any, None, Segmentation]) -> Generator[Any, None, Segmentation]:
+    """A run's progress without its snapshots: a batch shows none."""
+    try:
+        while True:
+            try:
+                event = next(steps)
+            except StopIteration as stop:
+                result: Segmentation = stop.value
+                return result
+            if isinstance(event, Progress):
+                yield event
+    finally:
+        steps.close()
+
+
+def _is_finished(target: Path, name: str) -> bool:
+    return (target / f"{name}.nii.gz").is_file() and (target / f"{name}.json").is_file()
+
+
+def _volume_before(target: Path, name: str) -> float | None:
+    try:
+        return float(json.loads((target / f"{name}.json").read_text(encoding="utf-8"))["volume_ml"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

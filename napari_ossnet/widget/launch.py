@@ -1,0 +1,43 @@
+"""Owns ``ossnet view``: napari with scans opened and the widget docked, until its window is closed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_ossnet.widget.opening import LayerTuple, add_layers, read_layers, show_middle
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+PLUGIN = "napari-ossnet"
+WIDGET = "Segment"
+
+
+def launch(scan_paths: list[str], demo: bool) -> None:
+    """Opens napari and returns when its window is closed.
+
+    Args:
+        scan_paths: Files or DICOM folders to open.
+        demo: Open the demo scan too.
+
+    Raises:
+        InputError: A file can't be read; said before any window opens.
+    """
+    layers = [read_layers(path) for path in scan_paths]
+    import napari
+
+    viewer = napari.Viewer(title="napari - OSS-Net")
+    open_window(viewer, layers, demo=demo)
+    napari.run()
+
+
+def open_window(viewer: Viewer, scans: list[list[LayerTuple]], *, demo: bool) -> None:
+    """Adds scans to a viewer, docks the widget, and has it make the demo scan if that is wanted."""
+    for index, layers in enumerate(reversed(scans)):
+        is_last = index == len(scans) - 1
+        add_layers(viewer, [(data, {**keywords, "visible": is_last}, kind) for data, keywords, kind in layers])
+    _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, WIDGET, tabify=False)
+    if scans:
+        show_middle(viewer)
+    if demo:
+        widget.controller.open_demo()

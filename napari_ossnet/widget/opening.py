@@ -1,0 +1,113 @@
+"""Owns how scans become layers that are good to look at: names, grey values, what is shown first."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_ossnet.engine.volume import Volume, read_volume, stem_of
+from napari_ossnet.widget.layers import layer_from_volume, multichannel_layer_from_volume
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+#: What napari's readers return: data, keyword arguments, kind of layer.
+LayerTuple = tuple[np.ndarray, dict[str, Any], str]
+
+#: More channels than this are a time series: one layer with a slider.
+MOST_LAYERS = 8
+#: Words in a name that say that a file holds labels; whole words, either case.
+LABEL_WORDS = {"seg", "segmentation", "mask", "label", "labels", "gt", "truth", "parcellation", "aseg", "roi"}
+#: Whole numbers of at most this many different values are labels whatever the name says.
+MOST_LABELS = 8
+#: Window of a CT, HU: abdomen, level 40, width 400.
+CT_WINDOW = (-160.0, 240.0)
+
+
+def read_layers(path: str | Path) -> list[LayerTuple]:
+    """The layers of a file or a DICOM folder: one a channel, labels as labels.
+
+    Raises:
+        InputError: It can't be read.
+    """
+    volume = read_volume(path)
+    if is_label_map(volume, stem_of(path)):
+        return [_labels_tuple(volume, stem_of(path))]
+    return image_layers(volume)
+
+
+def image_layers(volume: Volume) -> list[LayerTuple]:
+    """One image layer a channel, the first of them shown; a time series stays one layer."""
+    if volume.data.shape[0] > MOST_LAYERS:
+        data, keywords = multichannel_layer_from_volume(volume, volume.channel_names[0].rsplit(" ", 1)[0])
+        return [(data, keywords | _appearance(data, volume), "image")]
+    layers: list[LayerTuple] = []
+    for index, (data, keywords) in enumerate(layer_from_volume(volume, volume.channel_names)):
+        layers.append((data, keywords | _appearance(data, volume) | {"visible": index == 0}, "image"))
+    return layers
+
+
+def is_label_map(volume: Volume, name: str) -> bool:
+    """Whether a scan of one channel holds labels: whole numbers that the name calls so, or of very few values."""
+    if volume.data.shape[0] != 1:
+        return False
+    sample = volume.data[0, ::3, ::3, ::3]
+    if sample.min() < 0 or (sample != np.round(sample)).any():
+        return False
+    data = volume.data[0]
+    if data.min() < 0 or data.max() > 65535 or (data != np.round(data)).any():
+        return False
+    words = set(re.split(r"[_\-.\s]+", name.lower()))
+    return bool(words & LABEL_WORDS) or len(np.unique(data)) <= MOST_LABELS
+
+
+def demo_layers() -> list[LayerTuple]:
+    """The demo scan, made by code: four modalities of a brain with a tumour."""
+    from napari_ossnet.engine.phantom.brain import demo_phantom
+
+    volume = demo_phantom().volume
+    titles = {"flair": "FLAIR", "t1": "T1", "t1ce": "T1ce", "t2": "T2"}
+    layers = image_layers(volume)
+    return [
+        (data, keywords | {"name": f"demo {titles.get(keywords['name'], keywords['name'])}"}, kind)
+        for data, keywords, kind in layers
+    ]
+
+
+def add_layers(viewer: Viewer, layers: list[LayerTuple]) -> None:
+    """Adds layers to a viewer, the first image on top and selected."""
+    from napari.layers import Layer
+
+    for data, keywords, kind in reversed(layers):
+        viewer.add_layer(Layer.create(data, keywords, kind))
+
+
+def show_middle(viewer: Viewer) -> None:
+    """Goes to the middle slice of everything, and looks at it from the front, head up, in 3D."""
+    viewer.dims.set_point(range(viewer.dims.ndim), [sum(limits[:2]) / 2 for limits in viewer.dims.range])
+    viewer.reset_view()
+
+
+def _labels_tuple(volume: Volume, name: str) -> LayerTuple:
+    ((data, keywords),) = layer_from_volume(volume, (name,))
+    kind = np.uint8 if data.max() <= 255 else np.uint16
+    return data.astype(kind), keywords, "labels"
+
+
+def _appearance(data: np.ndarray, volume: Volume) -> dict[str, Any]:
+    """Grey, with the contrast that such a scan is usually looked at in."""
+    sample = data[..., ::4, ::4, ::4]
+    is_ct = volume.modality == "CT" or float(sample.min()) <= -500.0
+    low, high = CT_WINDOW if is_ct else _percentiles(sample)
+    return {"colormap": "gray", "contrast_limits": (low, high)}
+
+
+def _percentiles(sample: np.ndarray) -> tuple[float, float]:
+    """Limits that a few bright voxels do not spoil; zero, the background of stripped scans, is left out above."""
+    low = float(sample.min())
+    bright = sample[sample > low]
+    high = float(np.percentile(bright, 99.5)) if bright.size else low + 1.0
+    return low, max(high, low + 1e-6)

@@ -1,0 +1,246 @@
+"""Owns the two layers that show a result, labels and surface, and the pair that was there before the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from psygnal import Signal
+
+from napari_ossnet.engine.task_definition import Task
+from napari_ossnet.widget.frames import LabelsFrame, SurfaceFrame
+from napari_ossnet.widget.layers import METADATA_KEY, Placement
+
+if TYPE_CHECKING:
+    from napari.layers import Labels, Layer, Surface
+    from napari.viewer import Viewer
+
+#: Says of a layer that it shows a result, so that it is not offered as an image and can be found again.
+RESULT_KEY = "ossnet_result"
+_TRANSFORM = ("scale", "translate", "affine", "units", "axis_labels")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Shown:
+    """What the two layers hold at one moment; None where there is no such layer."""
+
+    labels: tuple[np.ndarray, dict[str, Any]] | None
+    surface: tuple[tuple[np.ndarray, ...], dict[str, Any]] | None
+    extra: Any = None
+
+
+class ResultLayers:
+    """The labels and the surface of one scan and task; made with the first frame, then only given new data.
+
+    Args:
+        viewer: Where the layers are.
+        name: What the labels layer is called.
+        task: Its classes give the colours.
+        placement: The scan's, by which results are shown, saved and measured; set anew before every run.
+        later: Runs a function in a turn of its own of the event loop. napari takes up to a tenth of a second to add a
+            layer, and no slot of ours should hold the window for that long together with its own work.
+    """
+
+    edited = Signal()
+
+    def __init__(
+        self,
+        viewer: Viewer,
+        *,
+        name: str,
+        task: Task,
+        placement: Placement,
+        later: Callable[[Callable[[], Any]], None],
+    ) -> None:
+        self._viewer = viewer
+        self._later = later
+        self.name = name
+        self.task = task
+        self.placement = placement
+        self.labels: Labels | None = None
+        self.surface: Surface | None = None
+        self._previous: Shown | None = None
+        self._is_surface_wanted = True
+        self._extra: Any = None
+
+    @property
+    def can_restore(self) -> bool:
+        """Whether there was a result before the last run."""
+        return self._previous is not None
+
+    def begin(self) -> None:
+        """Remembers what is shown now, for ``restore``; layers that the user has removed will be made anew."""
+        self._forget_removed_layers()
+        self._is_surface_wanted = True
+        self._previous = self._shown() if self.labels is not None else None
+
+    def show_labels(self, frame: LabelsFrame) -> None:
+        """Puts the labels of a step into the layer, in the right place at their size."""
+        self._set_labels(frame.labels, frame.transform)
+
+    def show_surface(self, frame: SurfaceFrame) -> None:
+        """Puts the surface of a step into its layer; one that the user has removed during the run stays away."""
+        if self.surface is not None and self.surface not in self._viewer.layers and not self._is_pending(self.surface):
+            self.surface, self._is_surface_wanted = None, False
+        if self._is_surface_wanted:
+            self._set_surface((frame.vertices, frame.faces, frame.values), frame.transform)
+
+    def finish(self, extra: Any) -> None:
+        """Keeps what belongs to the finished result, to be given back by ``restore``."""
+        self._extra = extra
+
+    def restore(self) -> Any:
+        """Brings back what was shown before the last run, and keeps what was shown now: pressed twice, nothing changes.
+
+        Returns:
+            What ``finish`` was given with the result that is shown again.
+        """
+        if self._previous is None:
+            return None
+        self._forget_removed_layers()
+        previous, self._previous = self._previous, self._shown()
+        if previous.labels is not None:
+            self._set_labels(*previous.labels)
+        if previous.surface is not None:
+            self._set_surface(*previous.surface)
+        self._extra = previous.extra
+        return previous.extra
+
+    def mask(self) -> np.ndarray | None:
+        """The labels as they are shown now, edits included, in the scan's axis order; None without a layer."""
+        if self.labels is None:
+            return None
+        return self.placement.to_scan(np.asarray(self.labels.data))
+
+    def disconnect(self) -> None:
+        """Listens to the layers no more."""
+        if self.labels is not None:
+            self.labels.events.paint.disconnect(self._on_edited)
+            self.labels.events.labels_update.disconnect(self._on_edited)
+
+    def _shown(self) -> Shown:
+        labels, surface = self.labels, self.surface
+        return Shown(
+            labels=None if labels is None else (labels.data, _transform_now(labels)),
+            surface=None if surface is None else (surface.data, _transform_now(surface)),
+            extra=self._extra,
+        )
+
+    def _set_labels(self, data: np.ndarray, transform: dict[str, Any]) -> None:
+        self._forget_removed_layers()
+        if self.labels is None:
+            self.labels = self._new_labels(data, transform)
+            self._add(self.labels)
+            return
+        self._rename(self.labels, self.name)
+        _move(self.labels, transform, lambda layer: setattr(layer, "data", data))
+
+    def _set_surface(self, data: tuple[np.ndarray, ...], transform: dict[str, Any]) -> None:
+        if not len(data[1]):
+            # A surface of nothing: napari can't draw one; an empty layer is hidden instead.
+            if self.surface is not None:
+                self.surface.visible = False
+            return
+        if self.surface is None:
+            self.surface = self._new_surface(data, transform)
+            self._add(self.surface)
+            return
+        self._rename(self.surface, f"{self.name}, surface")
+        _move(self.surface, transform, lambda layer: setattr(layer, "data", data))
+        self.surface.visible = True
+
+    def _rename(self, layer: Layer, name: str) -> None:
+        """A region's layers tell the factor of the last run; a name that the user gave stays."""
+        if layer.metadata[RESULT_KEY] != name and layer.name == layer.metadata[RESULT_KEY]:
+            layer.name = layer.metadata[RESULT_KEY] = name
+        layer.metadata[METADATA_KEY] = self.placement
+
+    def _new_labels(self, data: np.ndarray, transform: dict[str, Any]) -> Labels:
+        from napari.layers import Labels
+        from napari.utils.colormaps import DirectLabelColormap
+
+        colors: dict[int | None, tuple[float, ...]] = {None: (0.0, 0.0, 0.0, 0.0)}
+        colors |= {segment.label: (*(part / 255 for part in segment.color), 1.0) for segment in self.task.classes}
+        labels = Labels(
+            data,
+            name=self.name,
+            colormap=DirectLabelColormap(color_dict=colors),
+            opacity=0.6,
+            metadata={METADATA_KEY: self.placement, RESULT_KEY: self.name},
+            **transform,
+        )
+        labels.events.paint.connect(self._on_edited)
+        labels.events.labels_update.connect(self._on_edited)
+        return labels
+
+    def _new_surface(self, data: tuple[np.ndarray, ...], transform: dict[str, Any]) -> Surface:
+        from napari.layers import Surface
+        from napari.utils.colormaps import Colormap
+
+        colors = [(*(part / 255 for part in segment.color), 1.0) for segment in self.task.classes]
+        return Surface(
+            data,
+            name=f"{self.name}, surface",
+            colormap=Colormap(
+                colors,
+                name=f"{self.task.name} classes",
+                controls=np.linspace(0, 1, len(colors) + 1),
+                interpolation="zero",
+            ),
+            contrast_limits=(0, 1),
+            shading="smooth",
+            metadata={METADATA_KEY: self.placement, RESULT_KEY: f"{self.name}, surface"},
+            **transform,
+        )
+
+    def _add(self, layer: Layer) -> None:
+        layer.metadata[_PENDING] = True
+        self._later(lambda: self._add_now(layer))
+
+    def _add_now(self, layer: Layer) -> None:
+        selected = set(self._viewer.layers.selection)
+        layer.metadata.pop(_PENDING, None)
+        self._viewer.add_layer(layer)
+        # The user's selection, and with it the tool in hand, is not ours to change while a run goes on.
+        if selected:
+            self._viewer.layers.selection = selected
+
+    def _is_pending(self, layer: Layer) -> bool:
+        return _PENDING in layer.metadata
+
+    def _forget_removed_layers(self) -> None:
+        for name in ("labels", "surface"):
+            layer = getattr(self, name)
+            if layer is not None and layer not in self._viewer.layers and not self._is_pending(layer):
+                setattr(self, name, None)
+
+    def _on_edited(self, event: Any = None) -> None:
+        self.edited.emit()
+
+
+_PENDING = "ossnet_pending"
+
+
+def _transform_now(layer: Layer) -> dict[str, Any]:
+    values = {name: getattr(layer, name) for name in _TRANSFORM}
+    values["affine"] = np.array(values["affine"].affine_matrix)
+    values["scale"], values["translate"] = np.array(values["scale"]), np.array(values["translate"])
+    return values
+
+
+def _move(layer: Layer, transform: dict[str, Any], set_data: Callable[[Layer], None]) -> None:
+    """New data in a new place, in the order that never lets the layer reach beyond the scan in between.
+
+    A layer that reaches beyond it for a moment would move napari's sliders.
+    """
+    is_finer = bool(np.prod(transform["scale"]) < np.prod(layer.scale))
+    if not is_finer:
+        set_data(layer)
+    layer.scale = transform["scale"]
+    layer.translate = transform["translate"]
+    if not np.allclose(layer.affine.affine_matrix, transform["affine"]):
+        layer.affine = transform["affine"]
+    if is_finer:
+        set_data(layer)

@@ -1,0 +1,165 @@
+"""Owns the section with the threshold, the numbers, and what can be saved or brought back."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import Qt, QTimer, Signal
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QApplication,
+    QFileDialog,
+    QFormLayout,
+    QGridLayout,
+    QHeaderView,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QLabeledDoubleSlider
+
+from napari_ossnet.widget import exports
+from napari_ossnet.widget.forms import Note, button
+from napari_ossnet.widget.state import Job, MeasurementRow, State
+
+HEADERS = ("Class", "mL", "cm²", "Ø mm")
+#: After the slider has rested for this long the threshold is moved.
+THRESHOLD_PAUSE_MS = 200
+
+
+class ResultSection(QWidget):
+    """Result."""
+
+    threshold_moved = Signal(float)
+    mask_wanted = Signal(str)
+    surface_wanted = Signal(str)
+    report_wanted = Signal(str)
+    table_wanted = Signal(str)
+    restore_wanted = Signal()
+    release_wanted = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.threshold = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
+        self.threshold.setRange(0.02, 0.98)
+        self.threshold.setSingleStep(0.01)
+        self.threshold.setDecimals(2)
+        self.threshold.setToolTip(
+            "Probability at which a place counts as inside; points that are known are not computed again"
+        )
+        self._pause = QTimer(self, singleShot=True, interval=THRESHOLD_PAUSE_MS)
+        self._pause.timeout.connect(lambda: self.threshold_moved.emit(round(self.threshold.value(), 3)))
+        self.threshold.valueChanged.connect(lambda _: self._pause.start())
+        self.hint = Note("muted")
+        self.table = self._build_table()
+        self._rows: tuple[MeasurementRow, ...] | None = None
+        self._build_buttons()
+        self._build_layout()
+
+    def show_state(self, state: State) -> None:
+        """Shows the threshold and the numbers, and offers what is possible now."""
+        if not self._pause.isActive() and abs(self.threshold.value() - state.settings.threshold) > 1e-4:
+            self.threshold.blockSignals(True)
+            self.threshold.setValue(state.settings.threshold)
+            self.threshold.blockSignals(False)
+        self.threshold.setEnabled(not state.is_busy or state.job is Job.RETHRESHOLD)
+        self._show_table(state.measurements)
+        self.hint.say(_hint(state))
+        has_numbers = bool(state.measurements)
+        for widget in (self.copy, self.save_table):
+            widget.setEnabled(has_numbers)
+        for widget in (self.save_mask, self.save_surface, self.save_report):
+            widget.setEnabled(has_numbers and not state.is_busy)
+        self.restore.setEnabled(state.can_restore and not state.is_busy)
+        self.release.setEnabled(not state.is_busy)
+
+    def _build_table(self) -> QTableWidget:
+        table = QTableWidget(0, len(HEADERS))
+        table.setHorizontalHeaderLabels(HEADERS)
+        for column, tooltip in enumerate(exports.COLUMNS):
+            table.horizontalHeaderItem(column).setToolTip(tooltip)
+        table.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        for column in range(1, len(HEADERS)):
+            table.horizontalHeader().setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
+        table.verticalHeader().setVisible(False)
+        table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        return table
+
+    def _build_buttons(self) -> None:
+        self.copy = button("Copy", "Copies the table, ready for a spreadsheet", self._copy)
+        self.save_table = button("CSV…", "Saves the table", lambda: self._ask("table", exports.CSV_FILTER))
+        self.save_mask = button(
+            "Mask…", "Saves the labels as shown, edits included, in the scan's own grid",
+            lambda: self._ask("mask", exports.MASK_FILTER),
+        )  # fmt: skip
+        self.save_surface = button(
+            "Surface…", "Saves the surface in millimetres of the scan's world (RAS)",
+            lambda: self._ask("surface", exports.SURFACE_FILTER),
+        )  # fmt: skip
+        self.save_report = button(
+            "Report…", "Saves numbers, settings, versions and the weights' checksum",
+            lambda: self._ask("report", exports.REPORT_FILTER),
+        )  # fmt: skip
+        self.restore = button(
+            "Restore previous", "Brings back the labels from before the last run", self.restore_wanted.emit
+        )
+        self.release = button(
+            "Release memory", "Gives the GPU's and the scan's memory back; the layers stay", self.release_wanted.emit
+        )
+
+    def _build_layout(self) -> None:
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        form = QFormLayout()
+        form.addRow("Threshold", self.threshold)
+        layout.addLayout(form)
+        layout.addWidget(self.table)
+        layout.addWidget(self.hint)
+        grid = QGridLayout()
+        for index, widget in enumerate((self.save_mask, self.save_surface, self.save_report)):
+            grid.addWidget(widget, 0, 2 * index, 1, 2)
+        grid.addWidget(self.copy, 1, 0, 1, 3)
+        grid.addWidget(self.save_table, 1, 3, 1, 3)
+        grid.addWidget(self.restore, 2, 0, 1, 3)
+        grid.addWidget(self.release, 2, 3, 1, 3)
+        layout.addLayout(grid)
+
+    def _show_table(self, rows: tuple[MeasurementRow, ...]) -> None:
+        if rows == self._rows:
+            return
+        self._rows = rows
+        self.table.setRowCount(len(rows))
+        for index, row in enumerate(rows):
+            values = (row.title, f"{row.volume_ml:.2f}", f"{row.surface_area_cm2:.1f}", f"{row.max_diameter_mm:.1f}")
+            for column, text in enumerate(values):
+                self.table.setItem(index, column, QTableWidgetItem(text))
+        self.table.setVisible(bool(rows))
+        height = self.table.horizontalHeader().sizeHint().height() + sum(
+            self.table.rowHeight(index) for index in range(len(rows))
+        )
+        self.table.setFixedHeight(height + 4)
+
+    def _copy(self) -> None:
+        if self._rows:
+            QApplication.clipboard().setText(exports.table_text(self._rows))
+
+    def _ask(self, what: str, file_filter: str) -> None:
+        path, chosen = QFileDialog.getSaveFileName(self, f"Save the {what}", "", file_filter)
+        if path:
+            signal = {
+                "mask": self.mask_wanted,
+                "surface": self.surface_wanted,
+                "report": self.report_wanted,
+                "table": self.table_wanted,
+            }[what]
+            signal.emit(exports.with_suffix(path, chosen or file_filter))
+
+
+def _hint(state: State) -> str:
+    if not state.measurements:
+        return "The numbers appear here after a run."
+    if state.is_edited:
+        return "Numbers of the labels as you have edited them."
+    if not state.has_result:
+        return "Memory was released: segment again to move the threshold."
+    return ""

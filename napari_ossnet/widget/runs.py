@@ -1,0 +1,238 @@
+"""Owns the runs: segmenting, moving the threshold, refining a region, and what becomes of their results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from napari_ossnet.engine.device import parse_memory
+from napari_ossnet.engine.errors import InputError
+from napari_ossnet.engine.segmentation import Segmentation
+from napari_ossnet.engine.session import SegmentationSession
+from napari_ossnet.widget.frames import LabelsFrame, SurfaceFrame
+from napari_ossnet.widget.inputs import Inputs
+from napari_ossnet.widget.job_runner import JobRunner
+from napari_ossnet.widget.jobs import (
+    RunOptions,
+    ScanMemory,
+    ScanOrder,
+    Triple,
+    measure_steps,
+    refine_steps,
+    rethreshold_steps,
+    rows_of,
+    segment_steps,
+)
+from napari_ossnet.widget.progress_text import duration
+from napari_ossnet.widget.result_layers import ResultLayers
+from napari_ossnet.widget.state import Job, MeasurementRow
+from napari_ossnet.widget.store import Store
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Outcome:
+    """A finished result: what is saved, shown in the table, and brought back by *Restore previous*."""
+
+    segmentation: Segmentation
+    rows: tuple[MeasurementRow, ...]
+    threshold: float
+
+
+class Runs:
+    """Starts runs and shows what they find.
+
+    Args:
+        viewer: Where results are shown.
+        store: The state.
+        jobs: Runs things in the worker.
+        inputs: Say what is segmented with what.
+        session: The engine's door.
+        memory: Keeps the last scan.
+        later: Runs a function in a turn of its own of the event loop.
+    """
+
+    def __init__(
+        self,
+        viewer: Viewer,
+        store: Store,
+        jobs: JobRunner,
+        inputs: Inputs,
+        *,
+        session: SegmentationSession,
+        memory: ScanMemory,
+        later: Callable[[Callable[[], Any]], None],
+    ) -> None:
+        self._viewer = viewer
+        self._store = store
+        self._jobs = jobs
+        self._inputs = inputs
+        self._session = session
+        self._memory = memory
+        self._later = later
+        self._order: ScanOrder | None = None
+        self._layers: dict[tuple[str, ...], ResultLayers] = {}
+        #: The layers of the last run over a whole scan, and those of the last run of any kind.
+        self.whole: ResultLayers | None = None
+        self.last: ResultLayers | None = None
+        self.outcome: Outcome | None = None
+        #: Told after labels were edited by hand, so that numbers can be taken anew after a pause.
+        self.on_edited: Callable[[], None] = lambda: None
+
+    def segment(self, device: str | None = None) -> None:
+        """Segments the chosen scan; refuses with the same sentences that stand above the button.
+
+        Args:
+            device: Instead of the chosen one.
+        """
+        order, weights = self._inputs.order(), self._store.state.chosen_weights
+        if self._store.state.problems or order is None or weights is None or self._store.state.is_busy:
+            return
+        try:
+            options = self._options(weights.name, device)
+        except InputError as error:
+            self._store.update(error=str(error))
+            return
+        self._order = order
+        key = (order.task.name, *(f"{source.layer_id} {source.channel}" for _, source in order.sources))
+        layers = self._layers_for(key, order.task.title, order)
+        self.whole = layers
+        self._start(
+            Job.SEGMENT, layers, lambda: segment_steps(self._session, self._memory, order, options), options.threshold
+        )
+
+    def rethreshold(self, threshold: float) -> None:
+        """Moves the threshold of the last result; during a run it is only remembered for the next."""
+        self._store.update_settings(threshold=threshold)
+        state = self._store.state
+        if self.whole is None or not state.has_result:
+            return
+        if state.is_busy and state.job != Job.RETHRESHOLD:
+            return
+        layers = self.whole
+        is_going_on = state.job == Job.RETHRESHOLD
+        steps = partial(rethreshold_steps, self._session, layers.task, layers.placement, threshold)
+        self._start(Job.RETHRESHOLD, layers, steps, threshold, is_new=not is_going_on)
+
+    def refine(self, box: tuple[Triple, Triple], factor: float) -> None:
+        """Refines a box of scan voxels of the last result, in layers of its own."""
+        if self._order is None or not self._store.state.has_result or self._store.state.is_busy:
+            return
+        order = self._order
+        name = f"{order.task.title} ×{factor:g}, interpolated"
+        layers = self._layers_for(("region", order.task.name), name, order)
+        steps = partial(refine_steps, self._session, order.task, order.placement, box, factor)
+        self._start(Job.REFINE, layers, steps, self._store.settings.threshold)
+
+    def restore(self) -> None:
+        """Brings back what was shown before the last run."""
+        if self.last is None or self._store.state.is_busy:
+            return
+        outcome = self.last.restore()
+        if isinstance(outcome, Outcome):
+            self._take(outcome)
+        self._store.update(status="The result before is back; press again to return.")
+
+    def measure(self) -> None:
+        """Takes the numbers of the labels as they are shown now, edits included."""
+        layers, outcome = self.last, self.outcome
+        mask = None if layers is None else layers.mask()
+        if layers is None or outcome is None or mask is None or mask.shape != outcome.segmentation.labels.shape:
+            return
+        steps = partial(measure_steps, mask.copy(), outcome.segmentation.affine, layers.task)
+        self._jobs.start(Job.MEASURE, steps, on_result=self._on_measured)
+
+    def release(self) -> None:
+        """Gives back the memory of network and scan; layers stay, only threshold and regions need a new run."""
+        if self._store.state.is_busy:
+            return
+        self._session.release()
+        self._memory.forget()
+        self._store.update(has_result=False, status="Memory released. Segment again to move the threshold.")
+
+    def edited_mask(self) -> Any:
+        """The last result's labels as they are shown, in the scan's axis order; None if they don't fit it any more."""
+        mask = None if self.last is None else self.last.mask()
+        if mask is None or self.outcome is None or mask.shape != self.outcome.segmentation.labels.shape:
+            return None
+        return mask
+
+    def disconnect(self) -> None:
+        """Listens to no layer any more."""
+        for layers in self._layers.values():
+            layers.disconnect()
+
+    def _options(self, weights: str, device: str | None) -> RunOptions:
+        settings = self._store.settings
+        return RunOptions(
+            weights=weights,
+            device=device or settings.device,
+            memory_bytes=parse_memory(settings.memory) if settings.memory else None,
+            step=settings.step,
+            threshold=settings.threshold,
+        )
+
+    def _layers_for(self, key: tuple[str, ...], name: str, order: ScanOrder) -> ResultLayers:
+        """The layers that this scan's results go to: the same again as long as its images are the same."""
+        layers = self._layers.get(key)
+        if layers is None:
+            layers = ResultLayers(
+                self._viewer, name=name, task=order.task, placement=order.placement, later=self._later
+            )
+            layers.edited.connect(self._on_layers_edited)
+            self._layers[key] = layers
+        layers.name = name
+        layers.placement = order.placement
+        return layers
+
+    def _start(
+        self, job: Job, layers: ResultLayers, steps: Callable[[], Any], threshold: float, *, is_new: bool = True
+    ) -> None:
+        if is_new:
+            layers.begin()
+        self.last = layers
+        self._jobs.start(
+            job,
+            steps,
+            on_value=lambda value: self._on_frame(layers, value),
+            on_result=lambda result: self._on_result(layers, result, threshold),
+        )
+        self._store.update(can_restore=layers.can_restore, is_edited=False)
+
+    def _on_frame(self, layers: ResultLayers, frame: Any) -> None:
+        if isinstance(frame, LabelsFrame):
+            layers.show_labels(frame)
+        elif isinstance(frame, SurfaceFrame):
+            layers.show_surface(frame)
+
+    def _on_result(self, layers: ResultLayers, result: Segmentation, threshold: float) -> None:
+        outcome = Outcome(segmentation=result, rows=rows_of(result), threshold=threshold)
+        layers.finish(outcome)
+        self._take(outcome)
+        self._store.update(has_result=True, status=_summary(result))
+
+    def _take(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+        self._store.update(measurements=outcome.rows, is_edited=False)
+        self._store.update_settings(threshold=outcome.threshold)
+
+    def _on_layers_edited(self) -> None:
+        if not self._store.state.is_busy:
+            self.on_edited()
+
+    def _on_measured(self, rows: tuple[MeasurementRow, ...]) -> None:
+        self._store.update(measurements=rows, is_edited=True)
+
+
+def _summary(result: Segmentation) -> str:
+    if result.is_empty:
+        return "Nothing was found at this threshold."
+    share = result.evaluated_locations / result.labels.size
+    return (
+        f"Done in {duration(result.timings.elapsed_s)} on {result.provenance.device}; "
+        f"{result.evaluated_locations:,} points evaluated, {share:.1%} of the voxels."
+    )
