@@ -6,30 +6,49 @@ All amounts are drawn on the CPU from the case's generator; the work is done whe
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from ossnet_training.config import AugmentationSettings
+from ossnet_training.data import Window
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Augmented:
+    """A changed copy of a case: ``image`` float (channels, i, j, k), ``label`` (i, j, k), and the encoder's window."""
+
+    image: Tensor
+    label: Tensor
+    window: Window | None
 
 
 def augment(
-    image: Tensor, label: Tensor, settings: AugmentationSettings, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
+    image: Tensor, label: Tensor, window: Window | None, settings: AugmentationSettings, generator: torch.Generator
+) -> Augmented:
     """A changed copy of one case.
 
     Args:
         image: Normalised grid (channels, i, j, k), float.
         label: Class numbers (i, j, k), uint8.
+        window: The part of the grid that the encoder sees; flips move it, the rest leaves it as it is.
         settings: The recipe's.
         generator: On the CPU.
     """
     for axis in settings.flip_axes:
         if _uniform(generator) < settings.flip_probability:
             image, label = image.flip(axis + 1), label.flip(axis)
+            window = _flipped(window, axis, label.shape[axis]) if window else None
     image, label = _move(image, label, settings, generator)
-    return _change_intensities(image, settings, generator), label
+    return Augmented(image=_change_intensities(image, settings, generator), label=label, window=window)
+
+
+def _flipped(window: Window, axis: int, size: int) -> Window:
+    start, stop = list(window[0]), list(window[1])
+    start[axis], stop[axis] = size - window[1][axis], size - window[0][axis]
+    return (start[0], start[1], start[2]), (stop[0], stop[1], stop[2])
 
 
 def _uniform(generator: torch.Generator, low: float = 0.0, high: float = 1.0) -> float:
@@ -91,16 +110,19 @@ def _change_intensities(image: Tensor, settings: AugmentationSettings, generator
     channels = image.shape[0]
     if settings.blur_voxels and _uniform(generator) < settings.probability:
         image = _blur(image, _uniform(generator, 0.2, settings.blur_voxels))
-    if settings.gamma and _uniform(generator) < settings.probability:
-        image = _gamma(image, math.exp(_uniform(generator, -settings.gamma, settings.gamma)))
+    if settings.tone and _uniform(generator) < settings.probability:
+        image = _tone(image, _uniform(generator, -settings.tone, settings.tone))
     if settings.bias_field and _uniform(generator) < settings.probability:
         image = image * _bias_field(image.shape, settings.bias_field, generator).to(image.device)
+    factors, offsets = torch.ones(channels), torch.zeros(channels)
     if settings.contrast and _uniform(generator) < settings.probability:
-        factors = 1 + settings.contrast * (2 * torch.rand((channels, 1, 1, 1), generator=generator) - 1)
-        image = image * factors.to(image.device)
+        factors = 1 + settings.contrast * (2 * torch.rand(channels, generator=generator) - 1)
     if settings.brightness and _uniform(generator) < settings.probability:
-        offsets = settings.brightness * (2 * torch.rand((channels, 1, 1, 1), generator=generator) - 1)
-        image = image + offsets.to(image.device)
+        offsets = settings.brightness * (2 * torch.rand(channels, generator=generator) - 1)
+    if bool((factors != 1).any() or (offsets != 0).any()):
+        # One pass for both.
+        offsets, factors = offsets.to(image.device)[:, None, None, None], factors.to(image.device)[:, None, None, None]
+        image = torch.addcmul(offsets, image, factors)
     if settings.noise and _uniform(generator) < settings.probability:
         deviation = settings.noise * (_uniform(generator) if settings.is_noise_varied else 1.0)
         image = image + deviation * torch.randn(image.shape, generator=generator).to(image.device)
@@ -121,11 +143,19 @@ def _blur(image: Tensor, deviation: float) -> Tensor:
     return blurred[:, 0]
 
 
-def _gamma(image: Tensor, gamma: float) -> Tensor:
-    """Raise each channel's range, as 0 to 1, to a power; its ends stay."""
+def _tone(image: Tensor, amount: float) -> Tensor:
+    """Bend each channel's range, as 0 to 1, by u + amount u (1 - u): a mild gamma at the cost of two passes.
+
+    Monotonous for amounts in -1 to 1; the ends of the range stay.
+    """
     low = image.amin(dim=(1, 2, 3), keepdim=True)
     width = (image.amax(dim=(1, 2, 3), keepdim=True) - low).clamp_min(1e-6)
-    return ((image - low) / width).pow(gamma) * width + low
+    # With x = low + width u this is a quadratic in x; three coefficients a channel.
+    square = -amount / width
+    linear = 1 + amount + 2 * amount * low / width
+    constant = -amount * low * (1 + low / width)
+    bent = image * square
+    return bent.add_(linear).mul_(image).add_(constant)
 
 
 def _bias_field(shape: torch.Size, amplitude: float, generator: torch.Generator) -> Tensor:

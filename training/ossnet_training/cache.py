@@ -35,6 +35,11 @@ class CachedCase:
     case: Case
     folder: Path
 
+    @property
+    def name(self) -> str:
+        """The case's name."""
+        return self.case.name
+
     def grid(self) -> np.ndarray:
         """The prepared grid, float16 (channels, i, j, k), memory-mapped and read-only."""
         return np.load(self.folder / "grid.npy", mmap_mode="r")
@@ -103,7 +108,9 @@ def class_numbers(label: np.ndarray, task: Task, label_map: Sequence[tuple[int, 
     mapping.setdefault(0, 0)
     unknown = [value for value in found if int(value) not in mapping]
     if unknown:
-        raise InputError(f"labels must be among {sorted(mapping)}, found {_some(unknown)}; map them with data.label_map")
+        raise InputError(
+            f"labels must be among {sorted(mapping)}, found {_some(unknown)}; map them with data.label_map"
+        )
     table = np.zeros(max(int(found.max()), 0) + 1, dtype=np.uint8)
     for value in found:
         table[int(value)] = mapping[int(value)]
@@ -125,39 +132,28 @@ def _read_images(case: Case, task: Task) -> Volume:
     missing = [path.name for path in case.images if not path.exists()]
     if missing:
         raise InputError(f"missing {', '.join(missing)} in {case.images[0].parent}.")
-    if case.images[0].suffix == ".npy":
-        return _read_array(case.images[0], task)
     volumes = [read_volume(path) for path in case.images]
     first = volumes[0]
     for path, volume in zip(case.images, volumes, strict=True):
         if volume.shape != first.shape or not np.allclose(volume.affine, first.affine, atol=1e-3):
-            raise InputError(f"the grid of {path.name} {volume.shape} is not that of {case.images[0].name} {first.shape}.")
+            raise InputError(
+                f"the grid of {path.name} {volume.shape} is not that of {case.images[0].name} {first.shape}."
+            )
     data = np.concatenate([volume.data for volume in volumes])
     if len(data) != task.channels:
         raise InputError(f"the task {task.name} takes {task.channels} channels, found {len(data)}.")
     return Volume(
-        data=data, affine=first.affine, channel_names=task.modality_names, sources=case.images, affine_codes=first.affine_codes
+        data=data,
+        affine=first.affine,
+        channel_names=task.modality_names,
+        sources=case.images,
+        affine_codes=first.affine_codes,
     )
-
-
-def _read_array(path: Path, task: Task) -> Volume:
-    """A scan as `ossnet-train synthesise` keeps it: (channels, i, j, k) in the axes of the task, 1 mm."""
-    data = np.load(path, mmap_mode="r")
-    affine = np.diag([{"R": 1.0, "L": -1.0, "A": 1.0, "P": -1.0, "S": 1.0, "I": -1.0}[c] for c in task.axes] + [1.0])
-    order = ["RL", "AP", "SI"]
-    world = [next(axis for axis, pair in enumerate(order) if letter in pair) for letter in task.axes]
-    turned = np.eye(4)
-    turned[:3, :3] = 0
-    for axis, row in enumerate(world):
-        turned[row, axis] = affine[axis, axis]
-    return Volume(data=np.asarray(data, dtype=np.float32), affine=turned, channel_names=task.modality_names, sources=(path,))
 
 
 def _read_label(case: Case) -> np.ndarray:
     if not case.label.exists():
         raise InputError(f"missing label {case.label}.")
-    if case.label.suffix == ".npy":
-        return np.load(case.label)
     label = read_volume(case.label).data
     if label.shape[0] != 1:
         raise InputError(f"the label {case.label.name} has {label.shape[0]} channels, expected one.")

@@ -62,8 +62,6 @@ def guess_layout(root: Path) -> str:
     if root.name == "dataset.json" or (root / "dataset.json").is_file():
         return "decathlon"
     if root.is_dir():
-        if (root / "pool.json").is_file() or any(root.glob("*.npz")) or any(root.glob("*/scan.npy")):
-            return "scans"
         if any(root.glob("*/*_seg.nii*")):
             return "brats"
         if any(root.rglob("segmentation-*.nii*")):
@@ -123,7 +121,9 @@ def _find_pairs(root: Path) -> Iterable[Case]:
         exact = images / label.name
         name = case_name(label)
         # nnU-Net's way: one file a channel, NAME_0000.nii.gz, NAME_0001.nii.gz, ...
-        channels = tuple(sorted(p for p in images.glob(f"{name}_[0-9][0-9][0-9][0-9].*") if p.name.endswith(SCAN_SUFFIXES)))
+        channels = tuple(
+            sorted(p for p in images.glob(f"{name}_[0-9][0-9][0-9][0-9].*") if p.name.endswith(SCAN_SUFFIXES))
+        )
         yield Case(name=name, images=(exact,) if exact.exists() or not channels else channels, label=label)
 
 
@@ -139,19 +139,20 @@ def _read_csv(path: Path) -> Iterable[Case]:
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     if not rows or "label" not in rows[0] or len(set(rows[0]) - {"name", "label"}) < 1:
-        raise InputError(f"{path} needs a header with a column 'label' and at least one image column, and rows below it.")
+        raise InputError(
+            f"{path} needs a header with a column 'label' and at least one image column, and rows below it."
+        )
     columns = [column for column in rows[0] if column not in ("name", "label")]
     for number, row in enumerate(rows, start=2):
         missing = [column for column in ("label", *columns) if not row.get(column)]
         if missing:
             raise InputError(f"{path}, line {number}: nothing under {', '.join(missing)}.")
         images = tuple(path.parent / row[column] for column in columns)
-        yield Case(name=row.get("name") or case_name(path.parent / row["label"]), images=images, label=path.parent / row["label"])
-
-
-def _find_scans(root: Path) -> Iterable[Case]:
-    for scan in sorted(root.glob("*/scan.npy")):
-        yield Case(name=scan.parent.name, images=(scan,), label=scan.with_name("labels.npy"))
+        yield Case(
+            name=row.get("name") or case_name(path.parent / row["label"]),
+            images=images,
+            label=path.parent / row["label"],
+        )
 
 
 def case_name(path: Path) -> str:
@@ -167,7 +168,6 @@ LAYOUTS: dict[str, Callable[[Path], Iterable[Case]]] = {
     "lits": _find_lits,
     "decathlon": _find_decathlon,
     "pairs": _find_pairs,
-    "scans": _find_scans,
 }
 
 _EXPECTED = {
@@ -175,5 +175,4 @@ _EXPECTED = {
     "lits": "volume-N.nii and segmentation-N.nii",
     "decathlon": "a dataset.json that lists training images and labels",
     "pairs": "folders images/ and labels/ with equal file names, or a CSV with columns image and label",
-    "scans": "what `ossnet-train synthesise` writes",
 }

@@ -25,7 +25,7 @@ class DataSettings:
     """Where the cases come from and which of them validate."""
 
     #: How the folder is laid out; ``auto`` looks at what lies in it.
-    layout: Literal["auto", "brats", "lits", "decathlon", "pairs", "scans"] = "auto"
+    layout: Literal["auto", "brats", "lits", "decathlon", "pairs", "pool"] = "auto"
     #: The data set's folder, dataset.json or CSV file; usually given on the command line.
     path: str = ""
     #: A bundled split by name, a text or JSON file, or empty for a random one by the seed.
@@ -108,8 +108,8 @@ class AugmentationSettings:
     brightness: float = 0.0
     #: Largest relative change of contrast.
     contrast: float = 0.0
-    #: Largest change of log gamma.
-    gamma: float = 0.0
+    #: Largest bend of the intensity curve, 0 to 1; roughly a change of log gamma.
+    tone: float = 0.0
     #: Largest standard deviation of additive noise.
     noise: float = 0.0
     #: Draw the noise's standard deviation from 0 to ``noise``; the paper always uses the whole.
@@ -130,6 +130,8 @@ class ValidationSettings:
     every_minutes: float = 0.0
     #: Dense native masks or the paper's uniform locations.
     protocol: Literal["dense", "sampled"] = "sampled"
+    #: Finest step of the dense protocol in voxels; 2 is quicker and nearly as exact.
+    step: int = 1
     #: Locations a volume of the sampled protocol; 2^17 in the paper.
     locations: int = 131072
     #: Only the first so many validation cases; 0 takes all.
@@ -199,7 +201,9 @@ def load_recipe(recipe: str, overrides: Sequence[str] = ()) -> Recipe:
     if not problems:
         problems += contradictions(settings)
     if problems:
-        raise InputError(f"The recipe {recipe} can't be used as given:\n" + "\n".join(f"  - {text}" for text in problems))
+        raise InputError(
+            f"The recipe {recipe} can't be used as given:\n" + "\n".join(f"  - {text}" for text in problems)
+        )
     return settings
 
 
@@ -218,7 +222,9 @@ def contradictions(recipe: Recipe) -> list[str]:
         "validation.locations": (recipe.validation.locations, 1),
         "optimiser.learning_rate": (recipe.optimiser.learning_rate, 0),
     }
-    problems = [f"{name} must be at least {low}, found {value}" for name, (value, low) in at_least.items() if value < low]
+    problems = [
+        f"{name} must be at least {low}, found {value}" for name, (value, low) in at_least.items() if value < low
+    ]
     fractions = {
         "sampling.border_fraction": recipe.sampling.border_fraction,
         "data.validation_fraction": recipe.data.validation_fraction,
@@ -226,8 +232,14 @@ def contradictions(recipe: Recipe) -> list[str]:
         "augmentation.flip_probability": recipe.augmentation.flip_probability,
         "optimiser.average_decay": recipe.optimiser.average_decay,
     }
-    problems += [f"{name} must lie in 0 to 1, found {value}" for name, value in fractions.items() if not 0 <= value <= 1]
-    problems += [f"augmentation.flip_axes must be 0, 1 or 2, found {a}" for a in recipe.augmentation.flip_axes if a not in (0, 1, 2)]
+    problems += [
+        f"{name} must lie in 0 to 1, found {value}" for name, value in fractions.items() if not 0 <= value <= 1
+    ]
+    problems += [
+        f"augmentation.flip_axes must be 0, 1 or 2, found {a}"
+        for a in recipe.augmentation.flip_axes
+        if a not in (0, 1, 2)
+    ]
     return problems
 
 

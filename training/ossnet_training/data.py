@@ -4,21 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ossnet_training.cache import CachedCase
+
+#: First and past-the-last voxel of a part of the grid.
+Window = tuple[tuple[int, int, int], tuple[int, int, int]]
+
+
+class ReadableCase(Protocol):
+    """A case that training can read: prepared grid, half or full precision (channels, i, j, k), class numbers uint8 (i, j, k)."""
+
+    @property
+    def name(self) -> str:
+        """The case's name."""
+        ...
+
+    def grid(self) -> np.ndarray:
+        """The prepared grid."""
+        ...
+
+    def label(self) -> np.ndarray:
+        """The label on it."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
     """One case of one epoch.
 
-    ``grid`` (channels, i, j, k) float16 normalised, ``label`` (i, j, k) uint8; ``number`` is the case's place in the
-    training list, which with ``epoch`` seeds its locations and augmentation.
+    ``grid`` (channels, i, j, k) float16 or float32, normalised; ``label`` (i, j, k) uint8; ``number`` is the case's place in the
+    training list, which with ``epoch`` seeds its locations and augmentation; ``window`` is the part of the grid that
+    the encoder sees, None for all of it.
     """
 
     grid: Tensor
@@ -26,26 +47,40 @@ class Sample:
     number: int
     epoch: int
     name: str
+    window: Window | None = None
 
 
 class CaseDataset(Dataset[Sample]):
-    """Cached cases by (epoch, number)."""
+    """Cases by (epoch, number).
 
-    def __init__(self, cases: Sequence[CachedCase]) -> None:
+    Args:
+        cases: All of one side of the split.
+        find_window: The part of a prepared grid that the network's encoder sees, where that isn't all of it.
+    """
+
+    def __init__(
+        self, cases: Sequence[ReadableCase], find_window: Callable[[np.ndarray], Window] | None = None
+    ) -> None:
         self.cases = list(cases)
+        self._find_window = find_window
+        self._windows: dict[int, Window] = {}
 
     def __len__(self) -> int:
         return len(self.cases)
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         epoch, number = key
-        cached = self.cases[number]
+        case = self.cases[number]
+        grid = _writable(case.grid())
+        if self._find_window is not None and number not in self._windows:
+            self._windows[number] = self._find_window(grid)
         return Sample(
-            grid=torch.from_numpy(np.array(cached.grid())),
-            label=torch.from_numpy(np.array(cached.label())),
+            grid=torch.from_numpy(grid),
+            label=torch.from_numpy(_writable(case.label())),
             number=number,
             epoch=epoch,
-            name=cached.case.name,
+            name=case.name,
+            window=self._windows.get(number),
         )
 
 
@@ -99,3 +134,8 @@ def build_loader(dataset: CaseDataset, batches: ResumableBatches, workers: int) 
 
 def _as_list(samples: list[Sample]) -> list[Sample]:
     return samples
+
+
+def _writable(array: np.ndarray) -> np.ndarray:
+    """The array itself, or a copy in memory of one that lies in a file."""
+    return array if array.flags.writeable else np.array(array)

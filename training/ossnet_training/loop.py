@@ -5,30 +5,35 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as lightning
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 
+from napari_ossnet.engine.encoding_window import encoding_window
 from napari_ossnet.engine.errors import InputError, WeightsError
 from napari_ossnet.engine.networks.variants import build_network_from_config, config_for_task
 from napari_ossnet.engine.tasks import Task, get_task
-from ossnet_training.cache import CachedCase, cache_cases
+from ossnet_training.cache import cache_cases
 from ossnet_training.callbacks import Clock, KeepWeights, WeightAverage
-from ossnet_training.cases import Case, find_cases
+from ossnet_training.cases import find_cases
 from ossnet_training.checkpointing import TimedCheckpoint, newest_readable
 from ossnet_training.config import Recipe
-from ossnet_training.data import CaseDataset, ResumableBatches, build_loader
+from ossnet_training.data import CaseDataset, ReadableCase, ResumableBatches, Window, build_loader
 from ossnet_training.logs import MetricsLog, draw_curves
 from ossnet_training.module import TrainingModule
+from ossnet_training.pool_cases import find_pool_cases
 from ossnet_training.run_folder import RunFolder, runs_home
 from ossnet_training.splits import Split, make_split
+from ossnet_training.synthesis.pool import MANIFEST
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +45,8 @@ class RunPlan:
     recipe: Recipe
     task: Task
     run: RunFolder
-    training: tuple[CachedCase, ...]
-    validation: tuple[CachedCase, ...]
+    training: tuple[ReadableCase, ...]
+    validation: tuple[ReadableCase, ...]
     checkpoint: Path | None
     init_from: str | None
 
@@ -65,20 +70,18 @@ def plan_run(recipe: Recipe, *, name: str | None, resume: str | None, init_from:
     if resume and resume != "auto":
         raise InputError(f"--resume takes 'auto', found {resume!r}; name the run with --name.")
     if run.config.exists() and not resume:
-        raise InputError(f"The run {run.name} is there already ({run.path}); go on with --resume auto, or choose --name.")
-    cases = find_cases(recipe.data.path, recipe.data.layout)
-    split = make_split(
-        [case.name for case in cases], recipe.data.split, fraction=recipe.data.validation_fraction, seed=recipe.seed
-    )
-    cached = {item.case.name: item for item in cache_all(cases, split, recipe, task)}
+        raise InputError(
+            f"The run {run.name} is there already ({run.path}); go on with --resume auto, or choose --name."
+        )
+    cases, split = gather_cases(recipe, task)
     run.describe(recipe, split, str(Path(recipe.data.path).expanduser().resolve()))
     shown = split.validation[: recipe.validation.cases or None]
     return RunPlan(
         recipe=recipe,
         task=task,
         run=run,
-        training=tuple(cached[case] for case in split.training),
-        validation=tuple(cached[case] for case in shown),
+        training=tuple(cases[case] for case in split.training),
+        validation=tuple(cases[case] for case in shown),
         checkpoint=checkpoint,
         init_from=init_from,
     )
@@ -99,13 +102,24 @@ def task_of(recipe: Recipe) -> Task:
     return dataclasses.replace(task, **changes)
 
 
-def cache_all(cases: Sequence[Case], split: Split, recipe: Recipe, task: Task) -> list[CachedCase]:
-    """Every case of the split, decoded."""
+def gather_cases(recipe: Recipe, task: Task) -> tuple[dict[str, ReadableCase], Split]:
+    """Every case of the data set's split by name, ready to be read, and the split.
+
+    Raises:
+        InputError: There is no data set, the split doesn't fit it, or a case can't be used.
+    """
     from napari_ossnet.engine.catalogue import ossnet_home
 
+    data = recipe.data
+    path = Path(data.path).expanduser()
+    if data.layout == "pool" or (data.layout == "auto" and (path / MANIFEST).is_file()):
+        pool, split = find_pool_cases(path, task)
+        return {case.name: case for case in pool}, split
+    cases = find_cases(data.path, data.layout)
+    split = make_split([case.name for case in cases], data.split, fraction=data.validation_fraction, seed=recipe.seed)
     wanted = {*split.training, *split.validation}
     chosen = [case for case in cases if case.name in wanted]
-    return list(cache_cases(chosen, task, recipe.data.label_map, ossnet_home() / "cache"))
+    return {case.name: case for case in cache_cases(chosen, task, data.label_map, ossnet_home() / "cache")}, split
 
 
 def build_training_network(plan: RunPlan) -> nn.Module:
@@ -153,16 +167,19 @@ def fit(plan: RunPlan, *, has_bar: bool) -> None:
         has_bar: Show a progress bar.
     """
     recipe = plan.recipe
-    module = TrainingModule(recipe, build_training_network(plan), [entry.name for entry in plan.task.classes])
+    module = TrainingModule(recipe, build_training_network(plan), plan.task)
     trainer, steps = _build_trainer(plan, has_bar)
     ranks, rank = trainer.world_size, trainer.global_rank
     if recipe.batch_size % ranks:
-        raise InputError(f"batch_size {recipe.batch_size} can't be shared by {ranks} processes; use a multiple of {ranks}.")
+        raise InputError(
+            f"batch_size {recipe.batch_size} can't be shared by {ranks} processes; use a multiple of {ranks}."
+        )
     batches = ResumableBatches(
         len(plan.training), recipe.batch_size, recipe.seed, lambda: int(trainer.global_step), rank, ranks
     )
-    training = build_loader(CaseDataset(plan.training), batches, recipe.data.workers)
-    validation = build_loader(CaseDataset(plan.validation), _ranks_share(plan, rank, ranks), 0)
+    find_window = window_rule(module.network, plan.task)
+    training = build_loader(CaseDataset(plan.training, find_window), batches, recipe.data.workers)
+    validation = build_loader(CaseDataset(plan.validation, find_window), _ranks_share(plan, rank, ranks), 0)
     started_at = time.monotonic()
     trainer.fit(module, training, validation, ckpt_path=plan.checkpoint, weights_only=False)
     logger.info("stopped at step %d after %.1f min", trainer.global_step, (time.monotonic() - started_at) / 60)
@@ -172,6 +189,15 @@ def fit(plan: RunPlan, *, has_bar: bool) -> None:
         draw_curves(plan.run)
 
 
+def window_rule(network: nn.Module, task: Task) -> Callable[[np.ndarray], Window] | None:
+    """How to find the part of a prepared grid that the network's encoder sees; None where it sees all of it."""
+    if not getattr(network.config, "encodes_foreground", False):
+        return None
+    start = task.box_start
+    stop = tuple(a + n for a, n in zip(start, task.box_shape, strict=True))
+    return partial(encoding_window, box_start=start, box_stop=stop, multiple=network.encoder.factor)
+
+
 def _ranks_share(plan: RunPlan, rank: int, ranks: int) -> Any:
     return [[(0, number)] for number in range(rank, len(plan.validation), ranks)]
 
@@ -179,7 +205,11 @@ def _ranks_share(plan: RunPlan, rank: int, ranks: int) -> Any:
 def _build_trainer(plan: RunPlan, has_bar: bool) -> tuple[lightning.Trainer, int]:
     recipe, run = plan.recipe, plan.run
     steps = max(1, -(-len(plan.training) // recipe.batch_size))
-    resumed = int(torch.load(plan.checkpoint, map_location="cpu", weights_only=False)["global_step"]) if plan.checkpoint else 0
+    resumed = (
+        int(torch.load(plan.checkpoint, map_location="cpu", weights_only=False)["global_step"])
+        if plan.checkpoint
+        else 0
+    )
     clock = Clock(recipe, steps)
     callbacks: list[Callback] = [
         clock,

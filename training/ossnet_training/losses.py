@@ -28,8 +28,17 @@ def auxiliary_loss(logits: Tensor, label: Tensor) -> Tensor:
         logits: (batch, 1, li, lj, lk).
         label: Class numbers (batch, i, j, k).
     """
-    occupied = functional.adaptive_max_pool3d((label > 0).float()[:, None], logits.shape[2:])
-    return functional.binary_cross_entropy_with_logits(logits.float(), occupied)
+    return functional.binary_cross_entropy_with_logits(logits.float(), occupied_cells(label, logits.shape[2:]).float())
+
+
+def occupied_cells(label: Tensor, cells: torch.Size) -> Tensor:
+    """Which cells (batch, 1, li, lj, lk) of a coarse grid hold any foreground voxel, bool."""
+    occupied = label > 0
+    if all(size % count == 0 for size, count in zip(label.shape[1:], cells, strict=True)):
+        for axis, count in zip((1, 2, 3), cells, strict=True):
+            occupied = occupied.unflatten(axis, (count, -1)).any(dim=axis + 1)
+        return occupied[:, None]
+    return functional.adaptive_max_pool3d(occupied.float()[:, None], cells) > 0
 
 
 def dice_loss(logits: Tensor, classes: Tensor) -> Tensor:

@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer
 
 from napari_ossnet.engine.errors import EngineError, OutOfMemoryError
-from ossnet_training.augmentation import augment
+from napari_ossnet.engine.tasks import Task
+from ossnet_training.answering import classes_at_locations, dense_classes, field_of, grid_lattice
+from ossnet_training.augmentation import Augmented, augment
 from ossnet_training.config import Recipe
-from ossnet_training.data import Sample
-from ossnet_training.forward import grid_classes, training_logits
+from ossnet_training.data import Sample, Window
+from ossnet_training.forward import Answer, training_logits
 from ossnet_training.losses import auxiliary_loss, classes_at, dice_loss, occupancy_loss
 from ossnet_training.optimisers import build_optimiser
 from ossnet_training.overlap import class_columns, dice_of, overlap_counts
@@ -40,14 +42,14 @@ class TrainingModule(lightning.LightningModule):
     Args:
         recipe: All settings.
         network: With fresh or loaded weights.
-        class_names: The task's foreground classes.
+        task: What it learns.
     """
 
-    def __init__(self, recipe: Recipe, network: nn.Module, class_names: Sequence[str]) -> None:
+    def __init__(self, recipe: Recipe, network: nn.Module, task: Task) -> None:
         super().__init__()
         self.recipe = recipe
         self.network = network
-        self.class_names = tuple(class_names)
+        self.task = task
         self._scores: list[Tensor] = []
         self.average = copy.deepcopy(network).requires_grad_(False) if recipe.optimiser.average_decay else None
         #: Locations a volume and step; halved where the device's memory doesn't suffice.
@@ -84,43 +86,54 @@ class TrainingModule(lightning.LightningModule):
 
     def _loss(self, samples: Sequence[Sample]) -> Tensor:
         settings = self.recipe.loss
-        grids, labels = self._augmented(samples)
-        draws = [self._draw(sample, label) for sample, label in zip(samples, labels, strict=True)]
+        cases = [self._augmented(sample) for sample in samples]
+        windows = [case.window for case in cases]
+        # A batch of one needs no copy.
+        grids = cases[0].image[None] if len(cases) == 1 else torch.stack([case.image for case in cases])
+        draws = [self._draw(*given) for given in zip(samples, cases, strict=True)]
         if self.recipe.sampling.strategy == "adaptive":
-            draws = self._keep_unsure(samples, grids, draws)
-        logits, auxiliary = training_logits(self.network, grids, draws, self.recipe.sampling.box_voxels)
-        classes = torch.stack([classes_at(label, draw.indices) for label, draw in zip(labels, draws, strict=True)])
-        loss = occupancy_loss(logits, classes)
+            draws = self._keep_unsure(samples, grids, draws, windows)
+        answer = training_logits(self.network, grids, draws, windows, self.recipe.sampling.box_voxels)
+        classes = torch.stack([classes_at(case.label, draw.indices) for case, draw in zip(cases, draws, strict=True)])
+        loss = occupancy_loss(answer.logits, classes)
         self.log("loss", loss.detach(), batch_size=len(samples))
-        if auxiliary is not None and settings.auxiliary:
-            loss = loss + settings.auxiliary * auxiliary_loss(auxiliary, torch.stack(labels))
+        if answer.auxiliary and settings.auxiliary:
+            loss = loss + settings.auxiliary * self._auxiliary(answer, torch.stack([case.label for case in cases]))
         if settings.dice:
-            loss = loss + settings.dice * dice_loss(logits, classes)
+            loss = loss + settings.dice * dice_loss(answer.logits, classes)
         return loss
 
-    def _augmented(self, samples: Sequence[Sample]) -> tuple[Tensor, list[Tensor]]:
-        grids, labels = [], []
-        for sample in samples:
-            generator = case_generator(self.recipe.seed, sample.epoch, sample.number, stream=1)
-            grid = sample.grid.to(self.device).float()
-            grid, label = augment(grid, sample.label.to(self.device), self.recipe.augmentation, generator)
-            grids.append(grid)
-            labels.append(label)
-        return torch.stack(grids), labels
+    def _auxiliary(self, answer: Answer, labels: Tensor) -> Tensor:
+        parts, first = [], 0
+        for logits, window in answer.auxiliary:
+            covered = labels[first : first + len(logits)]
+            first += len(logits)
+            if window is not None:
+                (i, j, k), (i_stop, j_stop, k_stop) = window
+                covered = covered[:, i:i_stop, j:j_stop, k:k_stop]
+            parts.append(auxiliary_loss(logits, covered))
+        return torch.stack(parts).mean()
 
-    def _draw(self, sample: Sample, label: Tensor) -> Draw:
+    def _augmented(self, sample: Sample) -> Augmented:
+        generator = case_generator(self.recipe.seed, sample.epoch, sample.number, stream=1)
+        grid, label = sample.grid.to(self.device).float(), sample.label.to(self.device)
+        return augment(grid, label, sample.window, self.recipe.augmentation, generator)
+
+    def _draw(self, sample: Sample, case: Augmented) -> Draw:
         generator = case_generator(self.recipe.seed, sample.epoch, sample.number, stream=2)
-        return draw_locations(label, self.recipe.sampling, generator, self._candidates())
+        return draw_locations(case.image, case.label, self.recipe.sampling, generator, self._candidates())
 
     def _candidates(self) -> int:
         return self.locations * (_CANDIDATES if self.recipe.sampling.strategy == "adaptive" else 1)
 
     @torch.no_grad()
-    def _keep_unsure(self, samples: Sequence[Sample], grids: Tensor, draws: list[Draw]) -> list[Draw]:
+    def _keep_unsure(
+        self, samples: Sequence[Sample], grids: Tensor, draws: list[Draw], windows: list[Window | None]
+    ) -> list[Draw]:
         """Of each volume's candidates, those where the network is unsure, and a uniform share."""
         was_training = self.network.training
         self.network.eval()
-        logits, _ = training_logits(self.network, grids, draws, self.recipe.sampling.box_voxels)
+        logits = training_logits(self.network, grids, draws, windows, self.recipe.sampling.box_voxels).logits
         self.network.train(was_training)
         kept = []
         for sample, draw, answer in zip(samples, draws, logits.float(), strict=True):
@@ -166,25 +179,28 @@ class TrainingModule(lightning.LightningModule):
 
     def validation_step(self, samples: Sequence[Sample], batch_index: int) -> None:
         """Dice of the judged weights on each case."""
-        network = self.judged.eval()
+        settings = self.recipe.validation
         for sample in samples:
-            grid, label = sample.grid.to(self.device).float(), sample.label.to(self.device)
-            if self.recipe.validation.protocol == "dense":
-                indices = torch.ones_like(label).nonzero()
-            else:
-                generator = case_generator(self.recipe.seed, 0, sample.number, stream=4)
-                indices = uniform_locations(label.shape, self.recipe.validation.locations, generator).to(self.device)
-            found = grid_classes(network, grid, indices)
-            self._scores.append(dice_of(overlap_counts(found, classes_at(label, indices), len(self.class_names))))
+            label = sample.label
+            # As the engine answers: in full precision.
+            with torch.autocast(self.device.type, enabled=False):
+                field = field_of(self.judged.eval(), self.task, sample.grid.numpy(), self.device)
+                if settings.protocol == "dense":
+                    found = dense_classes(field, grid_lattice(tuple(label.shape)), settings.step).cpu()
+                else:
+                    generator = case_generator(self.recipe.seed, 0, sample.number, stream=4)
+                    indices = uniform_locations(label.shape, settings.locations, generator)
+                    found, label = classes_at_locations(field, indices).cpu(), classes_at(label, indices)
+            self._scores.append(dice_of(overlap_counts(found, label, len(self.task.classes))))
 
     def on_validation_epoch_end(self) -> None:
         """Log the mean Dice of the whole foreground and of each class over all cases of all ranks."""
-        total = torch.stack(self._scores).sum(0) if self._scores else torch.zeros(len(self.class_names) + 1)
+        total = torch.stack(self._scores).sum(0) if self._scores else torch.zeros(len(self.task.classes) + 1)
         gathered = torch.cat([total, torch.tensor([float(len(self._scores))])]).float().to(self.device)
         self._scores.clear()
         gathered = self.all_gather(gathered).reshape(-1, len(gathered)).sum(0)
         means = (gathered[:-1] / gathered[-1].clamp_min(1)).tolist()
-        for name, value in zip(class_columns(self.class_names), means, strict=False):
+        for name, value in zip(class_columns([entry.name for entry in self.task.classes]), means, strict=False):
             self.log(f"dice_{name}", value, rank_zero_only=True)
-        self.log("dice", sum(means[1:]) / len(self.class_names), rank_zero_only=True)
+        self.log("dice", sum(means[1:]) / len(self.task.classes), rank_zero_only=True)
         self.network.train()

@@ -95,7 +95,9 @@ class RunFolder:
             "git": git_state(),
         }
         write_text(self.config, recipe_toml(recipe))
-        write_text(self.split, json.dumps({"training": split.training, "validation": split.validation}, indent=1) + "\n")
+        write_text(
+            self.split, json.dumps({"training": split.training, "validation": split.validation}, indent=1) + "\n"
+        )
         write_text(self.path / "environment.json", json.dumps(facts, indent=1) + "\n")
 
     def rows(self) -> list[dict[str, Any]]:

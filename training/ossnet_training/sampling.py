@@ -30,21 +30,26 @@ class Draw:
 def case_generator(seed: int, epoch: int, case: int, stream: int = 0) -> torch.Generator:
     """A generator that depends on these numbers alone; ``stream`` keeps locations and augmentation apart."""
     # Odd multipliers of SplitMix64 (Steele et al., 2014) spread neighbouring numbers over the 64 bits.
-    mixed = (seed * 0x9E3779B97F4A7C15 + epoch * 0xBF58476D1CE4E5B9 + case * 0x94D049BB133111EB + stream * 0xD6E8FEB86659FD93)
+    mixed = (
+        seed * 0x9E3779B97F4A7C15 + epoch * 0xBF58476D1CE4E5B9 + case * 0x94D049BB133111EB + stream * 0xD6E8FEB86659FD93
+    )
     return torch.Generator().manual_seed((mixed ^ (mixed >> 31)) & (2**63 - 1))
 
 
-def draw_locations(label: Tensor, settings: SamplingSettings, generator: torch.Generator, count: int) -> Draw:
+def draw_locations(
+    image: Tensor, label: Tensor, settings: SamplingSettings, generator: torch.Generator, count: int
+) -> Draw:
     """Draw a step's locations of one volume: spread out or in boxes, uniform or half near the border.
 
     Args:
-        label: Class numbers (i, j, k), integer, any device.
+        image: The grid (channels, i, j, k), any device.
+        label: Class numbers (i, j, k), integer, on the same device.
         settings: The recipe's.
         generator: On the CPU.
         count: Locations to draw.
     """
     if settings.boxes:
-        return draw_boxes(label, settings, generator, count)
+        return draw_boxes(image, label, settings, generator, count)
     indices = uniform_locations(label.shape, count, generator)
     if settings.strategy == "border":
         near = band_locations(label, settings.border_voxels, int(count * settings.border_fraction), generator)
@@ -97,24 +102,42 @@ def _edges(label: Tensor) -> Tensor:
     return edge
 
 
-def draw_boxes(label: Tensor, settings: SamplingSettings, generator: torch.Generator, count: int) -> Draw:
-    """Boxes, ``border_fraction`` of them around a voxel of the border, with evenly many uniform locations in each."""
+def draw_boxes(
+    image: Tensor, label: Tensor, settings: SamplingSettings, generator: torch.Generator, count: int
+) -> Draw:
+    """Boxes with evenly many uniform locations in each: ``border_fraction`` of them on the border, others anywhere.
+
+    Anywhere means around voxels at which the scan is not constant; one box of four of these may lie in the
+    background too, which needs few examples.
+    """
     edge = settings.box_voxels
-    shape = torch.tensor(label.shape)
-    last = (shape - edge).clamp_min(0)
+    last = (torch.tensor(label.shape) - edge).clamp_min(0)
     on_border = round(settings.boxes * settings.border_fraction)
+    inside = on_border + round((settings.boxes - on_border) * 0.75)
     starts = torch.stack([torch.randint(int(high) + 1, (settings.boxes,), generator=generator) for high in last], dim=1)
-    surface = _edges(label).nonzero().cpu()
-    if len(surface):
-        picked = surface[torch.randint(len(surface), (on_border,), generator=generator)]
-        jitter = torch.randint(-edge // 4, edge // 4 + 1, (on_border, 3), generator=generator)
-        starts[:on_border] = (picked + jitter - edge // 2).clamp_min(0).minimum(last)
+    starts[:on_border] = _starts_around(_edges(label), starts[:on_border], edge, 1, generator)
+    # Every fourth voxel will do to find anatomy.
+    coarse = image[0, ::4, ::4, ::4]
+    varied = torch.zeros_like(coarse, dtype=torch.bool)
+    varied[1:] = coarse[1:] != coarse[:-1]
+    starts[on_border:inside] = _starts_around(varied, starts[on_border:inside], edge, 4, generator)
+    starts = starts.minimum(last).clamp_min(0)
     each = max(1, count // settings.boxes)
-    size = torch.minimum(shape, torch.tensor(edge))
-    inside = torch.stack(
+    size = torch.minimum(torch.tensor(label.shape), torch.tensor(edge))
+    offsets = torch.stack(
         [torch.randint(int(high), (settings.boxes, each), generator=generator) for high in size], dim=2
     )
-    return Draw(indices=(starts[:, None] + inside).reshape(-1, 3), boxes=starts)
+    return Draw(indices=(starts[:, None] + offsets).reshape(-1, 3), boxes=starts)
+
+
+def _starts_around(wanted: Tensor, otherwise: Tensor, edge: int, step: int, generator: torch.Generator) -> Tensor:
+    """First voxels (n, 3) of boxes around randomly chosen voxels of a mask whose voxels are ``step`` apart."""
+    voxels = wanted.nonzero().cpu() * step
+    if not len(voxels):
+        return otherwise
+    picked = voxels[torch.randint(len(voxels), (len(otherwise),), generator=generator)]
+    # The voxel lies anywhere in the middle half of the box.
+    return picked - torch.randint(edge // 4, edge - edge // 4, picked.shape, generator=generator)
 
 
 def unsure_locations(candidates: Tensor, probabilities: Tensor, count: int, generator: torch.Generator) -> Tensor:
