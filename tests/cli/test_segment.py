@@ -1,0 +1,183 @@
+"""``ossnet segment`` from images to files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+#: Returns an ``Outcome``, which lives in conftest.py, where tests can't import it from.
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def a_run(ossnet: Run, small_weights: Path, some_images: dict[str, Path], tmp_path: Path) -> Run:
+    """A run on the small scan that writes ``out/mask.nii.gz``; more options may follow."""
+
+    def run(*more: object) -> Any:
+        mask = tmp_path / "out" / "mask.nii.gz"
+        return ossnet("segment", *some_images.values(), "-o", mask, "--task", "small", *more)
+
+    return run
+
+
+class TestResults:
+    def test_the_mask_lies_on_the_scans_own_grid(
+        self, a_run: Run, some_images: dict[str, Path], tmp_path: Path
+    ) -> None:
+        outcome = a_run()
+        assert outcome.code == 0, outcome.err
+        scan, mask = nib.load(some_images["flair"]), nib.load(tmp_path / "out" / "mask.nii.gz")
+        assert mask.shape == scan.shape
+        assert mask.get_data_dtype() == np.uint8
+        np.testing.assert_allclose(mask.affine, scan.affine)
+        assert np.isin(np.unique(mask.dataobj), [0, 1]).all()
+
+    def test_only_what_was_asked_for_is_written(self, a_run: Run, tmp_path: Path) -> None:
+        a_run()
+        assert [path.name for path in (tmp_path / "out").iterdir()] == ["mask.nii.gz"]
+
+    def test_the_assignment_is_shown_and_the_numbers_follow(self, a_run: Run) -> None:
+        outcome = a_run()
+        assert "flair = case1_flair.nii.gz, t1 = case1_t1.nii.gz, t1ce = case1_t1ce.nii.gz" in outcome.out
+        assert "mL" in outcome.out
+        assert "research use only" in outcome.out
+
+    def test_every_file_can_be_asked_for(self, a_run: Run, tmp_path: Path) -> None:
+        out = tmp_path / "out"
+        files = {"--surface": "s.stl", "--report": "r.json", "--picture": "p.png"}
+        outcome = a_run(*(part for option, name in files.items() for part in (option, out / name)))
+        assert outcome.code == 0, outcome.err
+        assert {path.name for path in out.iterdir()} == {"mask.nii.gz", *files.values()}
+        assert b"SPACE=RAS" in (out / "s.stl").read_bytes()[:80]
+        assert (out / "p.png").read_bytes().startswith(b"\x89PNG")
+
+    def test_the_report_has_what_scripts_rely_on(
+        self, a_run: Run, small_weights: Path, some_images: dict[str, Path], tmp_path: Path
+    ) -> None:
+        a_run("--report", tmp_path / "r.json", "--threshold", "0.45")
+        report = json.loads((tmp_path / "r.json").read_text())
+        numbers = ("volume_ml", "surface_area_cm2", "max_diameter_mm", "evaluated_locations", "first_snapshot_s")
+        for key in (*numbers, "elapsed_s", "peak_memory_bytes"):
+            assert report[key] >= 0, key
+        assert report["device"] == "cpu"
+        assert report["threshold"] == 0.45
+        assert report["weights"]["task"] == "small"
+        assert report["weights"]["variant"] == "c"
+        assert len(report["weights"]["sha256"]) == 64
+        assert [snapshot["step"] for snapshot in report["snapshots"]][-1] == 1
+        assert report["images"] == {name: str(path) for name, path in some_images.items()}
+        mask = np.asarray(nib.load(tmp_path / "out" / "mask.nii.gz").dataobj)
+        assert report["voxels"] == np.count_nonzero(mask)
+
+    def test_a_4d_file_gives_the_same_mask_as_four_files(
+        self, a_run: Run, ossnet: Run, some_images: dict[str, Path], tmp_path: Path
+    ) -> None:
+        a_run()
+        stacked = nib.concat_images([str(path) for path in some_images.values()])
+        nib.save(stacked, tmp_path / "all.nii.gz")
+        outcome = ossnet("segment", tmp_path / "all.nii.gz", "-o", tmp_path / "m.nii.gz", "--task", "small")
+        assert outcome.code == 0, outcome.err
+        expected = np.asarray(nib.load(tmp_path / "out" / "mask.nii.gz").dataobj)
+        np.testing.assert_array_equal(np.asarray(nib.load(tmp_path / "m.nii.gz").dataobj), expected)
+
+    def test_modalities_can_be_said_outright(
+        self, ossnet: Run, small_weights: Path, some_images: dict[str, Path], tmp_path: Path
+    ) -> None:
+        renamed = {
+            name: path.rename(tmp_path / f"{number}.nii.gz") for number, (name, path) in enumerate(some_images.items())
+        }
+        images = [f"{name}={path}" for name, path in renamed.items()]
+        outcome = ossnet("segment", *images, "-o", tmp_path / "m.nii.gz", "--weights", "small")
+        assert outcome.code == 0, outcome.err
+        assert "t1ce = 2.nii.gz" in outcome.out
+
+    def test_weights_may_be_a_file_and_bring_their_task(
+        self, ossnet: Run, small_weights: Path, some_images: dict[str, Path], tmp_path: Path
+    ) -> None:
+        elsewhere = small_weights.rename(tmp_path / "elsewhere.safetensors")
+        outcome = ossnet("segment", *some_images.values(), "-o", tmp_path / "m.nii.gz", "--weights", elsewhere)
+        assert outcome.code == 0, outcome.err
+
+    def test_a_network_that_finds_nothing_leaves_an_empty_mask_and_says_so(self, a_run: Run, tmp_path: Path) -> None:
+        outcome = a_run("--threshold", "0.999999", "--surface", tmp_path / "s.stl")
+        assert outcome.code == 0, outcome.err
+        assert "Nothing was found" in outcome.out
+        assert "Surface: none" in outcome.out
+        assert not np.asarray(nib.load(tmp_path / "out" / "mask.nii.gz").dataobj).any()
+        assert not (tmp_path / "s.stl").exists()
+
+    def test_a_coarser_step_asks_fewer_locations(self, a_run: Run, tmp_path: Path) -> None:
+        counts = []
+        for step in ("1", "2"):
+            assert a_run("--step", step, "--report", tmp_path / "r.json").code == 0
+            counts.append(json.loads((tmp_path / "r.json").read_text())["evaluated_locations"])
+        assert counts[0] > counts[1]
+
+
+class TestProgress:
+    def test_json_prints_a_line_an_event(self, a_run: Run) -> None:
+        outcome = a_run("--progress", "json")
+        events = [json.loads(line) for line in outcome.out.splitlines()]
+        snapshots = [event for event in events if event["event"] == "snapshot"]
+        steps = [snapshot["step"] for snapshot in snapshots]
+        assert steps == sorted(steps, reverse=True)
+        assert snapshots[-1]["is_final"]
+        progress = [event for event in events if event["event"] == "progress" and event["stage"] == "refining"]
+        assert progress
+        assert all({"points_done", "points_total", "remaining_s", "step"} <= event.keys() for event in progress)
+        assert events[0]["event"] == "assignment"
+        assert events[0]["t2"].endswith("case1_t2.nii.gz")
+        (result,) = [event for event in events if event["event"] == "result"]
+        assert result["volume_ml"] >= 0
+        assert outcome.err == ""
+
+    def test_bar_leaves_a_line_a_step_where_there_is_no_terminal(self, a_run: Run) -> None:
+        lines = a_run().err.splitlines()
+        assert [line.split()[:2] for line in lines][-1] == ["step", "1"]
+
+    def test_none_is_silent_about_steps(self, a_run: Run) -> None:
+        said = a_run("--progress", "none")
+        assert "step" not in said.err
+        assert "mL" in said.out
+
+
+class TestRegion:
+    def test_a_region_is_written_on_finer_voxels_in_its_place(self, a_run: Run, tmp_path: Path) -> None:
+        outcome = a_run("--region", "4:12,6:16,:8", "--upscale", "2", "--report", tmp_path / "r.json")
+        assert outcome.code == 0, outcome.err
+        mask = nib.load(tmp_path / "out" / "mask.nii.gz")
+        assert mask.shape == (16, 20, 16)
+        np.testing.assert_allclose(np.abs(np.diag(mask.affine)[:3]), 0.5)
+        # The fine voxels tile the box: the first one's outer corner is that of the first scan voxel.
+        corner = nib.affines.apply_affine(mask.affine, [-0.5, -0.5, -0.5])
+        np.testing.assert_allclose(corner, [40 - 3.5, -30 + 5.5, 15 - 0.5], atol=1e-5)
+        assert json.loads((tmp_path / "r.json").read_text())["region"]["factor"] == 2
+
+    def test_without_a_box_it_goes_around_the_object(self, a_run: Run, tmp_path: Path) -> None:
+        assert a_run("--upscale", "1.5").code == 0
+        mask = nib.load(tmp_path / "out" / "mask.nii.gz")
+        np.testing.assert_allclose(np.abs(np.diag(mask.affine)[:3]), 1 / 1.5)
+        assert np.asarray(mask.dataobj).any()
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            (("--region", "0:99,0:9,0:9"), "inside the scan's 30 x 28 x 26 voxels, got 0:99,0:9,0:9"),
+            (("--region", "5:5,0:9,0:9"), "box inside"),
+            (("--region", "1:2"), "three half-open voxel ranges"),
+            (("--upscale", "0.5"), "--upscale must lie between 1 and 64"),
+        ],
+    )
+    def test_a_box_that_is_none_is_refused(
+        self, a_run: Run, tmp_path: Path, options: tuple[str, ...], words: str
+    ) -> None:
+        outcome = a_run(*options)
+        assert outcome.code == 2
+        assert words in outcome.sentence
+        assert not (tmp_path / "out").exists()
