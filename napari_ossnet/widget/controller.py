@@ -46,7 +46,8 @@ class Controller:
     ) -> None:
         self._viewer = viewer
         self.store = Store(State(settings=load_settings()))
-        self.jobs = JobRunner(self.store, worker or Worker())
+        self.worker = worker or Worker()
+        self.jobs = JobRunner(self.store, self.worker)
         self._session = session or SegmentationSession()
         memory = ScanMemory()
         self.inputs = Inputs(viewer, self.store, self.jobs, memory)

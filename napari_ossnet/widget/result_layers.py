@@ -61,6 +61,8 @@ class ResultLayers:
         self.placement = placement
         self.labels: Labels | None = None
         self.surface: Surface | None = None
+        #: Scan voxels between two samples of the labels that are shown.
+        self.shown_step: float | None = None
         self._previous: Shown | None = None
         self._is_surface_wanted = True
         self._extra: Any = None
@@ -78,6 +80,7 @@ class ResultLayers:
 
     def show_labels(self, frame: LabelsFrame) -> None:
         """Puts the labels of a step into the layer, in the right place at their size."""
+        self.shown_step = frame.step
         self._set_labels(frame.labels, frame.transform)
 
     def show_surface(self, frame: SurfaceFrame) -> None:

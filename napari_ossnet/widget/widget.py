@@ -35,6 +35,7 @@ class OSSNetWidget(QWidget):
     ) -> None:
         super().__init__()
         self.view = View()
+        self._pending: list[Callable[[], Any]] = []
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.view)
@@ -103,4 +104,10 @@ class OSSNetWidget(QWidget):
         self.view.show_state(state)
 
     def _later(self, function: Callable[[], Any]) -> None:
-        QTimer.singleShot(0, self, function)
+        self._pending.append(function)
+        # To a method of this widget, so that nothing is called once it is destroyed.
+        QTimer.singleShot(0, self._run_next)
+
+    def _run_next(self) -> None:
+        if self._pending:
+            self._pending.pop(0)()
