@@ -13,12 +13,16 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from napari_ossnet.engine.kernels.compilation import compiled, is_compiled
+from napari_ossnet.engine.kernels.pade_kernels import pade_backward, pade_flat
+from napari_ossnet.engine.kernels.threads import run_in_threads
+
 #: Start values, the "leaky ReLU" fit of the published code.
 START_NUMERATOR = (3.35583603e-02, 5.05000375e-01, 1.65343934e00, 2.01001052e00, 9.31901999e-01, 1.52424124e-01)
 START_DENOMINATOR = (3.30847488e-06, 3.98021568e00, 5.12471206e-07, 3.01830109e-01)
 
-#: Beyond this the quotient of the two fourth-degree polynomials is constant to rounding, and x^4 still fits float32.
-LARGEST_POWERED = 1e8
+#: Beyond this the quotient of the two fourth-degree polynomials is constant to rounding, and x^5 still fits float32.
+LARGEST_POWERED = 1e7
 
 #: Elements that are worked on at a time on the CPU, so that the passes over them stay in the second-level cache.
 CPU_BLOCK = 1 << 16
@@ -27,8 +31,8 @@ CPU_BLOCK = 1 << 16
 def rational(x: Tensor, numerator: Tensor, denominator: Tensor) -> Tensor:
     """The safe Pade form as plain differentiable tensor operations: the definition, and the published form's cost.
 
-    It is written as ``a0 / Q + x (P1 / Q)`` with P1 of fourth degree, so that no power above the fourth is formed and
-    none of an ``x`` beyond ``LARGEST_POWERED``: nothing overflows into infinity over infinity.
+    It is written as ``a0 / Q + x (P1 / Q)`` with P1 of fourth degree, so that no power is formed of an ``x`` beyond
+    ``LARGEST_POWERED``: nothing overflows into infinity over infinity.
 
     Args:
         x: Any shape; computed in float32 at least.
@@ -66,11 +70,27 @@ def _blocks(flat: Tensor) -> list[slice]:
 
 def _evaluate(flat: Tensor, a: Tensor, b: Tensor, result: Tensor) -> Tensor:
     """Write the activation of ``flat`` (n,) into ``result`` (n,), which may be the same tensor."""
+    if _has_kernel(flat):
+        kernel, coefficients = compiled(pade_flat), torch.cat([a, b[1:]]).numpy()
+        x, y = flat.detach().numpy(), result.numpy()
+        run_in_threads(lambda piece: kernel(x[piece], y[piece], coefficients), _pieces(flat))
+        return result
     for block in _blocks(flat):
         wide = flat[block].to(a.dtype)
         _, ratio, bottom = _quotient(wide, a, b)
         result[block] = ratio.mul_(wide).addcdiv_(a[0], bottom)
     return result
+
+
+def _has_kernel(flat: Tensor) -> bool:
+    return flat.device.type == "cpu" and flat.dtype == torch.float32 and is_compiled()
+
+
+def _pieces(flat: Tensor) -> list[slice]:
+    """A piece a core, or fewer where there is little to do."""
+    count = max(1, min(torch.get_num_threads(), flat.numel() // CPU_BLOCK))
+    size = -(-flat.numel() // count)
+    return [slice(start, start + size) for start in range(0, flat.numel(), size)]
 
 
 def pade_(x: Tensor, coefficients: Tensor) -> Tensor:
@@ -99,15 +119,33 @@ class _Pade(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x, numerator, denominator = ctx.saved_tensors
-        flat, slope = x.contiguous().view(-1), upstream.contiguous().view(-1)
+        flat, slope = x.contiguous().view(-1), upstream.to(x.dtype).contiguous().view(-1)
         a, b = _wide_coefficients(x, numerator, denominator)
         grad_x = torch.empty_like(flat)
-        sums = torch.zeros(10, dtype=torch.float64 if x.device.type == "cpu" else a.dtype, device=x.device)
-        for block in _blocks(flat):
-            wide = flat[block].to(a.dtype)
-            grad_x[block] = _backward_block(wide, slope[block].to(a.dtype), a, b, sums)
+        if _has_kernel(flat):
+            sums = _backward_compiled(flat, slope, a, b, grad_x)
+        else:
+            sums = torch.zeros(10, dtype=a.dtype, device=x.device)
+            for block in _blocks(flat):
+                wide = flat[block].to(a.dtype)
+                grad_x[block] = _backward_block(wide, slope[block].to(a.dtype), a, b, sums)
         grad_b = -sums[6:].to(denominator.dtype) * denominator.sign()
         return grad_x.view(x.shape), sums[:6].to(numerator.dtype), grad_b
+
+
+def _backward_compiled(flat: Tensor, slope: Tensor, a: Tensor, b: Tensor, grad_x: Tensor) -> Tensor:
+    """Fill ``grad_x``; the sums (10,) float64 for the coefficients come back."""
+    kernel, coefficients = compiled(pade_backward, do_reorder=True), torch.cat([a, b[1:]]).numpy()
+    pieces = _pieces(flat)
+    sums = torch.zeros(len(pieces), 10, dtype=torch.float64)
+    x, upstream, result, total = flat.detach().numpy(), slope.numpy(), grad_x.numpy(), sums.numpy()
+
+    def work(index: int) -> None:
+        piece = pieces[index]
+        kernel(x[piece], upstream[piece], result[piece], coefficients, total[index])
+
+    run_in_threads(work, range(len(pieces)))
+    return sums.sum(0)
 
 
 def _backward_block(x: Tensor, upstream: Tensor, a: Tensor, b: Tensor, sums: Tensor) -> Tensor:

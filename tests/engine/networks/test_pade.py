@@ -112,3 +112,32 @@ def test_in_place_it_gives_the_same(an_activation: PadeActivation) -> None:
     result = pade_(x, coefficients)
     assert result is x
     torch.testing.assert_close(x, expected)
+
+
+@pytest.fixture(params=["1", "0"])
+def with_and_without_compiled_kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "1":
+        pytest.importorskip("numba")
+    monkeypatch.setenv("OSSNET_COMPILED", request.param)
+
+
+@pytest.mark.usefixtures("with_and_without_compiled_kernels")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_values_and_gradients_are_the_same_with_and_without_compiled_kernels_and_on_any_number_of_cores(
+    an_activation: PadeActivation, threads: int
+) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        x = (torch.randn(3, 150_001, generator=torch.Generator().manual_seed(2)) * 3).requires_grad_()
+        leaves = (x, an_activation.weight_numerator, an_activation.weight_denominator)
+        y = an_activation(x)
+        gradients = torch.autograd.grad(y.mean(), leaves)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    wide = [tensor.detach().double().requires_grad_() for tensor in leaves]
+    expected = rational(*wide)
+    torch.testing.assert_close(y.double(), expected, atol=1e-5, rtol=1e-5)
+    for found, exact in zip(gradients, torch.autograd.grad(expected.mean(), wide), strict=True):
+        torch.testing.assert_close(found.double(), exact, atol=1e-5 * float(exact.abs().max()), rtol=1e-4)
