@@ -1,0 +1,152 @@
+"""``ossnet segment --batch``: cohorts that restart and are shared among processes."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from napari_ossnet.cli.batch import find_cases, write_table
+from napari_ossnet.engine.errors import InputError
+from napari_ossnet.engine.tasks import TASKS
+
+Run = Callable[..., Any]
+MODALITIES = ("flair", "t1", "t1ce", "t2")
+
+
+@pytest.fixture
+def a_cohort(some_images: dict[str, Path], tmp_path: Path) -> Path:
+    """Three cases, a folder each; the third lacks a modality."""
+    cohort = tmp_path / "cohort"
+    for case in ("case_a", "case_b", "case_c"):
+        (cohort / case).mkdir(parents=True)
+        for modality, path in some_images.items():
+            if (case, modality) != ("case_c", "t2"):
+                (cohort / case / f"{case}_{modality}.nii.gz").write_bytes(path.read_bytes())
+    return cohort
+
+
+@pytest.fixture
+def a_batch(ossnet: Run, small_weights: Path, a_cohort: Path, tmp_path: Path) -> Run:
+    def run(*more: object) -> Any:
+        return ossnet("segment", "--batch", a_cohort, tmp_path / "results", "--task", "small", *more)
+
+    return run
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "results.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+class TestBatch:
+    def test_every_case_gets_a_mask_and_a_row_and_failures_are_told(self, a_batch: Run, tmp_path: Path) -> None:
+        outcome = a_batch()
+        results = tmp_path / "results"
+        assert outcome.code == 1
+        assert "2 of 3 cases are done, 1 failed" in outcome.out
+        assert sorted(path.name for path in results.glob("*.nii.gz")) == ["case_a.nii.gz", "case_b.nii.gz"]
+        rows = {row["case"]: row for row in rows_of(results)}
+        assert [rows[case]["status"] for case in ("case_a", "case_b", "case_c")] == ["done", "done", "failed"]
+        assert "No image for t2" in rows["case_c"]["error"]
+        mask = np.asarray(nib.load(results / "case_a.nii.gz").dataobj)
+        assert float(rows["case_a"]["volume_ml"]) == pytest.approx(np.count_nonzero(mask) / 1000)
+
+    def test_finished_cases_are_skipped_and_failed_ones_tried_again(
+        self, a_batch: Run, a_cohort: Path, tmp_path: Path
+    ) -> None:
+        a_batch()
+        finished_at = (tmp_path / "results" / "case_a.nii.gz").stat().st_mtime_ns
+        (a_cohort / "case_c" / "case_c_t2.nii.gz").write_bytes((a_cohort / "case_a" / "case_a_t2.nii.gz").read_bytes())
+        outcome = a_batch()
+        assert outcome.code == 0
+        assert outcome.out.count("finished before") == 2
+        assert (tmp_path / "results" / "case_a.nii.gz").stat().st_mtime_ns == finished_at
+        assert {row["status"] for row in rows_of(tmp_path / "results")} == {"done"}
+
+    def test_a_mask_without_its_report_is_not_finished(self, a_batch: Run, tmp_path: Path) -> None:
+        a_batch()
+        (tmp_path / "results" / "case_a.json").unlink()
+        assert a_batch().out.count("finished before") == 1
+
+    def test_each_process_takes_the_cases_of_its_rank(
+        self, a_batch: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        results = tmp_path / "results"
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        monkeypatch.setenv("RANK", "1")
+        assert a_batch().code == 0
+        assert [path.name for path in results.glob("*.nii.gz")] == ["case_b.nii.gz"]
+        monkeypatch.setenv("RANK", "0")
+        assert a_batch().code == 1
+        assert [row["case"] for row in rows_of(results)] == ["case_a", "case_b", "case_c"]
+
+    def test_files_of_a_single_case_are_refused_beside_it(self, a_batch: Run) -> None:
+        outcome = a_batch("--report", "r.json")
+        assert outcome.code == 2
+        assert "leave out --report" in outcome.sentence
+
+    def test_the_images_folder_can_not_be_the_results_folder(
+        self, ossnet: Run, small_weights: Path, a_cohort: Path
+    ) -> None:
+        outcome = ossnet("segment", "--batch", a_cohort, a_cohort, "--task", "small")
+        assert outcome.code == 2
+        assert "two folders" in outcome.sentence
+
+
+class TestFindingCases:
+    def test_labels_beside_the_images_are_left_out(self, tmp_path: Path) -> None:
+        for name in (*MODALITIES, "seg"):
+            (tmp_path / "p1").mkdir(exist_ok=True)
+            (tmp_path / "p1" / f"p1_{name}.nii.gz").touch()
+        (case,) = find_cases(TASKS["brats"], tmp_path)
+        assert case.name == "p1"
+        assert {Path(image).name for image in case.images} == {f"p1_{name}.nii.gz" for name in MODALITIES}
+
+    def test_without_folders_each_file_is_a_case(self, tmp_path: Path) -> None:
+        for name in ("one.nii.gz", "two.mha", "notes.txt", ".hidden.nii"):
+            (tmp_path / name).touch()
+        assert [case.name for case in find_cases(TASKS["lits"], tmp_path)] == ["one", "two"]
+
+    def test_a_folder_of_slices_is_one_image(self, tmp_path: Path) -> None:
+        (tmp_path / "ct1").mkdir()
+        (tmp_path / "ct1" / "IM0001").touch()
+        (case,) = find_cases(TASKS["lits"], tmp_path)
+        assert case.images == (str(tmp_path / "ct1"),)
+
+    def test_two_images_whose_masks_would_have_one_name_are_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "one.nii.gz").touch()
+        (tmp_path / "one.mha").touch()
+        with pytest.raises(InputError, match="one"):
+            find_cases(TASKS["lits"], tmp_path)
+
+    @pytest.mark.parametrize("name", ["", "gone"])
+    def test_nothing_to_do_is_an_error(self, tmp_path: Path, name: str) -> None:
+        with pytest.raises(InputError, match=r"There is no (case|folder)"):
+            find_cases(TASKS["lits"], tmp_path / name)
+
+
+def test_a_report_that_comes_while_the_table_is_written_gets_into_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def report(case: str) -> None:
+        content = {"evaluated_locations": 1, "volume_ml": 2.0, "weights": {"name": "w", "sha256": "0"}}
+        (tmp_path / f"{case}.json").write_text(json.dumps(content))
+
+    report("first")
+    replace, others = Path.replace, ["second"]
+
+    def replace_late(self: Path, target: Path) -> Path:
+        if others:
+            report(others.pop())
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace_late)
+    write_table(tmp_path)
+    assert [row["case"] for row in rows_of(tmp_path)] == ["first", "second"]
