@@ -27,10 +27,12 @@ from napari_ossnet.engine.networks.patch_encoder import PATCH_VALUES
 from napari_ossnet.engine.networks.variants import VARIANTS, build_network_from_config, config_for_task
 from napari_ossnet.engine.tasks import TASKS
 
-#: Layouts in which weights have been published: variant and task.
+#: Layouts in which weights of the OSS-Net family have been published: variant and task.
 PUBLISHED_LAYOUTS: tuple[tuple[str, str], ...] = tuple(
     (variant, task) for task in ("brats", "lits") for variant in ("o-net", "a", "b", "c", "d")
 )
+#: A tensor that only PFSeg's layout has: its guidance encoder's first.
+PFSEG_MARK = "high_freq_extract.0.conv.0.weight"
 #: Differing tensors that an error names.
 _DIFFERENCES_SHOWN = 3
 #: A state dict that shares fewer of its names than this with every layout is another network altogether.
@@ -171,7 +173,7 @@ def _without_prefix(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
 def _recognise(path: Path, state: Mapping[str, Tensor]) -> ModelCard:
     """A card for a file that has none, from the names and shapes of its tensors."""
     found = _shapes(state)
-    nearest = max(PUBLISHED_LAYOUTS, key=lambda layout: _agreement(found, *layout))
+    nearest = _nearest(found)
     differences = _differences(found, published_shapes(*nearest))
     if differences:
         raise _other_network(path, found, nearest, differences)
@@ -194,12 +196,19 @@ def _other_network(path: Path, found: Shapes, nearest: tuple[str, str], differen
     if len(set(found) & set(expected)) < _KINDRED_SHARE * len(expected):
         return WeightsError(
             f"{path} holds another network: of its {len(found)} tensors {len(set(found) & set(expected))} have names "
-            f"of an OSS-Net; give the weights of an O-Net or OSS-Net A to D."
+            f"of an OSS-Net; give the weights of an O-Net, OSS-Net A to D or PFSeg."
         )
     return WeightsError(
         f"{path} fits no known network; the nearest is {VARIANTS[variant].title} for {task}, from which "
         f"{len(differences)} tensors differ: {_in_words(differences)}; give weights in the published layout."
     )
+
+
+def _nearest(found: Shapes) -> tuple[str, str]:
+    """The published layout that a file comes nearest to."""
+    if PFSEG_MARK in found:
+        return "pfseg", "brats"
+    return max(PUBLISHED_LAYOUTS, key=lambda layout: _agreement(found, *layout))
 
 
 def _agreement(found: Shapes, variant: str, task: str) -> int:

@@ -30,6 +30,7 @@ FIELD_BUILDERS: dict[str, str] = {
     "OSSNet": f"{_FIELDS}.oss_net_build",
     "OSSNetX": f"{_FIELDS}.oss_net_x",
     "ResidualUNet": f"{_FIELDS}.dense",
+    "PFSeg": f"{_FIELDS}.pfseg",
 }
 
 

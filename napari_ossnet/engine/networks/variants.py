@@ -40,6 +40,7 @@ VARIANTS: dict[str, Variant] = {
     "x": Variant(title="OSS-Net X", module=f"{_NETWORKS}.oss_net_x"),
     "unet-3d": Variant(title="3D residual U-Net", module=f"{_NETWORKS}.residual_u_net"),
     "unet-2d": Variant(title="2D residual U-Net", module=f"{_NETWORKS}.residual_u_net"),
+    "pfseg": Variant(title="PFSeg", module=f"{_NETWORKS}.pfseg"),
 }
 
 
