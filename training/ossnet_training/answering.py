@@ -49,7 +49,7 @@ def field_of(network: nn.Module, task: Task, grid: np.ndarray, device: torch.dev
         lattice=Lattice(shape=shape, to_grid=identity, affine=identity),
         orientation=Orientation.between(identity, shape, "RAS"),
         box_start=task.box_start,
-        box_stop=_stop(task),
+        box_stop=box_stop(task),
     )
     return finish(build_field(network, prepared, device=device))
 
@@ -59,9 +59,9 @@ def dense_classes(field: OccupancyField, lattice: Lattice, step: int = 1) -> Ten
     return finish(refine(field, lattice, final_step=step)).labels
 
 
-def grid_lattice(shape: tuple[int, int, int]) -> Lattice:
+def grid_lattice(task: Task) -> Lattice:
     """The voxels of the network's own grid as a lattice."""
-    return Lattice(shape=shape, to_grid=np.eye(4), affine=np.eye(4))
+    return Lattice(shape=task.grid_shape, to_grid=np.eye(4), affine=np.eye(4))
 
 
 @torch.no_grad()
@@ -70,6 +70,7 @@ def classes_at_locations(field: OccupancyField, locations: Tensor, chunk: int = 
     return torch.cat([predicted_classes(field.query(part.float())) for part in locations.to(field.device).split(chunk)])
 
 
-def _stop(task: Task) -> tuple[int, int, int]:
+def box_stop(task: Task) -> tuple[int, int, int]:
+    """The grid voxel after the last one that a scan may fill."""
     i, j, k = (start + size for start, size in zip(task.box_start, task.box_shape, strict=True))
     return i, j, k

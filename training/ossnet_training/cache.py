@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,26 +49,44 @@ class CachedCase:
 
 
 def cache_cases(
-    cases: Sequence[Case], task: Task, label_map: Sequence[tuple[int, int]], folder: Path
-) -> Iterator[CachedCase]:
-    """Decode the cases that aren't in the cache yet; yields each when it is there.
+    cases: Sequence[Case], task: Task, label_map: Sequence[tuple[int, int]], folder: Path, *, allow_empty: bool = False
+) -> list[CachedCase]:
+    """Check all cases and decode those that aren't in the cache yet.
 
     Args:
         cases: Cases of the data set.
         task: What they are prepared for.
         label_map: Pairs of a label number and the class number that it stands for.
         folder: The cache; made if missing.
+        allow_empty: Take cases whose label has no foreground.
 
     Raises:
-        InputError: A case can't be used, with its name.
+        InputError: Cases can't be used; all of them are named, each with its problem.
         OutputError: The cache can't be written.
     """
+    cached, problems, present = [], [], np.zeros(256, dtype=bool)
     for case in cases:
         target = folder / f"{case.name}-{_digest(case, task, label_map)}"
-        if not (target / "label.npy").is_file():
-            logger.info("decoding %s", case.name)
-            _decode(case, task, label_map, target)
-        yield CachedCase(case=case, folder=target)
+        try:
+            if not (target / "label.npy").is_file():
+                logger.info("decoding %s", case.name)
+                _decode(case, task, label_map, target)
+        except InputError as error:
+            problems.append(str(error))
+            continue
+        cached.append(CachedCase(case=case, folder=target))
+        numbers = np.unique(cached[-1].label())
+        present[numbers] = True
+        if not numbers.any() and not allow_empty:
+            problems.append(f"Case {case.name}: the label is empty; leave it out, or set data.allow_empty=true.")
+    absent = [entry.name for number, entry in enumerate(task.classes, start=1) if not present[number]]
+    if absent and not problems:
+        problems.append(f"No case has the class {', '.join(absent)}; check the labels, or data.label_map.")
+    if problems:
+        raise InputError(
+            f"{len(problems)} problems in the data; nothing was started:\n" + "\n".join(f"  - {p}" for p in problems)
+        )
+    return cached
 
 
 def read_case(case: Case, task: Task) -> tuple[Volume, np.ndarray]:
@@ -176,7 +193,7 @@ def _decode(case: Case, task: Task, label_map: Sequence[tuple[int, int]], target
             np.save(scratch / "label.npy", label_on_grid(classes, prepared))
             if target.exists():
                 shutil.rmtree(target)
-            os.replace(scratch, target)
+            scratch.replace(target)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     except OSError as error:

@@ -103,7 +103,7 @@ def _find_decathlon(root: Path) -> Iterable[Case]:
         pairs = [(path.parent / item["image"], path.parent / item["label"]) for item in listed]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f'{path} is not a Decathlon description ({error!r}); expected {{"training": [{{"image": ..., "label": ...}}]}}.'
+            f"{path} is not a Decathlon description ({error!r}); expected a list 'training' of pairs 'image', 'label'."
         ) from error
     for image, label in pairs:
         yield Case(name=case_name(image), images=(image,), label=label)

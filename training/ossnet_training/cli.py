@@ -1,12 +1,14 @@
-"""`ossnet-train`: fit, evaluate, compare, export, synthesise."""
+"""`ossnet-train`: fit, evaluate, compare, export, synthesise and bench."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 import tyro
 
@@ -15,46 +17,199 @@ from napari_ossnet.engine.errors import EngineError, InputError, WeightsError
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """Train a network by a recipe; ``key=value`` words after it change single settings."""
+    """Train a network by a recipe; KEY=VALUE words after it change single settings (variant=x, locations=4096)."""
 
     recipe: tyro.conf.Positional[str]
-    """A bundled recipe (brats, lits, hippocampus, synthetic-brain) or a .toml file."""
-    overrides: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Settings, e.g. variant=c sampling.locations=4096."""
+    """A bundled recipe (brats, hippocampus, lits, synthetic-brain) or a .toml file."""
+    settings: tyro.conf.Positional[tuple[str, ...]] = ()
+    """KEY=VALUE: any setting of the recipe; dotted (sampling.locations) where the bare name isn't unique."""
     data: str | None = None
     """The data set: a folder, a dataset.json or a CSV file."""
     minutes: float | None = None
-    """Stop after so many minutes, with a checkpoint."""
-    resume: str | None = None
-    """'auto' goes on where the run of this name stopped."""
+    """Stop after so many minutes, with a checkpoint; counted over all resumptions."""
+    resume: Literal["auto"] | None = None
+    """'auto' goes on where the run of this name stopped, or starts it."""
     init_from: str | None = None
-    """Weights to start from: a catalogue name or a file."""
+    """Weights to start from with a fresh optimiser: a name in the catalogue or a file."""
     name: str | None = None
     """The run's name under OSSNET_HOME/runs; by default task, variant and seed."""
 
     def run(self) -> None:
-        """Train; see `ossnet_training.loop`."""
-        from ossnet_training.config import load_recipe
-        from ossnet_training.loop import fit, plan_run
+        """Train."""
+        from ossnet_training.loop import fit
+        from ossnet_training.planning import plan_run
+        from ossnet_training.recipe_files import load_recipe
 
-        recipe = load_recipe(self.recipe, self.overrides)
+        recipe = load_recipe(self.recipe, self.settings)
         if self.data is not None:
             recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, path=self.data))
         if self.minutes is not None:
             recipe = dataclasses.replace(recipe, minutes=self.minutes)
         plan = plan_run(recipe, name=self.name, resume=self.resume, init_from=self.init_from)
-        print(f"run {plan.run.path}: {len(plan.training)} cases train, {len(plan.validation)} validate", flush=True)
+        print(f"{plan.run.path}: {len(plan.training)} cases train, {len(plan.validation)} validate", flush=True)
         fit(plan, has_bar=sys.stdout.isatty())
 
 
-Command = Annotated[Fit, tyro.conf.subcommand("fit")]
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Judge a run's best weights, or any weights, on labelled cases: Dice, IoU, HD95, volume error."""
+
+    source: tyro.conf.Positional[str]
+    """A run, a weights file, or a name in the catalogue."""
+    data: str | None = None
+    """The data set; by default the run's."""
+    split: str | None = None
+    """Whose validation cases are judged: a bundled split or a file; by default the run's own, else all cases."""
+    protocol: Literal["dense", "sampled"] = "dense"
+    """Dense masks in the scans' own voxels, or 2^17 uniform locations as in the paper."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    cases: int = 0
+    """Only the first so many cases; 0 takes all."""
+    output: Path | None = None
+    """Folder for the CSV, the table and the picture; by default the run's, else the present one."""
+
+    def run(self) -> None:
+        """Evaluate; prints each case as it comes, then the table."""
+        from ossnet_training.comparing import judge, keep_scores, output_folder, write_report
+        from ossnet_training.evaluation import Score
+
+        folder = output_folder(self.source, self.output)
+        scores: list[Score] = []
+        found = judge(
+            self.source,
+            data=self.data,
+            split=self.split,
+            protocol=self.protocol,
+            device=self.device,
+            limit=self.cases,
+        )
+        for case in found:
+            scores += case
+            print(case[0].case, ", ".join(f"{s.region} {s.dice:.4f}" for s in case), flush=True)
+        keep_scores(folder, scores, self.protocol)
+        table = write_report(folder, {Path(self.source).stem: scores}, f"evaluation-{self.protocol}")
+        print(table.read_text(encoding="utf-8"))
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+@dataclass(frozen=True, kw_only=True)
+class Compare:
+    """Put evaluated runs side by side in one table and one picture."""
+
+    runs: tyro.conf.Positional[tuple[str, ...]]
+    """Names of runs that `ossnet-train evaluate` has judged."""
+    protocol: Literal["dense", "sampled"] = "dense"
+    """Which of their scores."""
+    output: Path = Path()
+    """Folder for comparison.md and comparison.png."""
+
+    def run(self) -> None:
+        """Compare."""
+        from ossnet_training.comparing import kept_scores, write_report
+
+        if not self.runs:
+            raise InputError("Name the runs to compare: ossnet-train compare RUN RUN ...")
+        scores = {name: kept_scores(name, self.protocol) for name in self.runs}
+        print(write_report(self.output, scores, "comparison").read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """Write a run's best weights as .safetensors with a model card beside it, or as a published-layout .pt."""
+
+    source: tyro.conf.Positional[str]
+    """A run, a weights file, or a name in the catalogue."""
+    output: tyro.conf.Positional[Path]
+    """A .safetensors or .pt file."""
+    name: str | None = None
+    """The weights' name in the catalogue; by default the file's."""
+    half: bool = False
+    """Store matrices in half precision."""
+    notes: str = ""
+    """Put at the end of the model card."""
+
+    def run(self) -> None:
+        """Export."""
+        from ossnet_training.export import export_weights
+
+        written = export_weights(self.source, self.output, name=self.name, is_half=self.half, notes=self.notes)
+        print(f"{written} ({written.stat().st_size / 1e6:.1f} MB)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Synthesise:
+    """Make synthetic brain tumour scans; a run that was stopped goes on where it was."""
+
+    output: tyro.conf.Positional[Path]
+    """Folder for the scans."""
+    count: int = 100
+    """How many."""
+    labels: Path | None = None
+    """Folder of label maps with FreeSurfer's numbers, 1 mm, as anatomy; code makes heads where nothing is given."""
+    scans: Path | None = None
+    """Folder of real scans without tumour: CASE_flair, _t1, _t1ce, _t2, perhaps _seg."""
+    seed: int = 0
+    """Scan n depends on the seed and n alone."""
+    layout: Literal["pool", "brats"] = "pool"
+    """A pool made for training, or a folder of NIfTI files a case."""
+
+    def run(self) -> None:
+        """Synthesise."""
+        from ossnet_training.synthesis.synthesise import SynthesisSettings, synthesise
+
+        settings = SynthesisSettings(
+            output=self.output,
+            labels=self.labels,
+            scans=self.scans,
+            count=self.count,
+            seed=self.seed,
+            layout=self.layout,
+        )
+        for entry in synthesise(settings):
+            print(f"{entry.name}: {', '.join(entry.kinds) or 'no tumour'}, {entry.volume_ml:.1f} mL", flush=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Measure training throughput beside a plain reimplementation of the published loop."""
+
+    locations: int = 4096
+    """Locations a volume."""
+    batch: int = 2
+    """Volumes a step."""
+    steps: int = 5
+    """Steps that are measured, after one that isn't."""
+    workers: int = 1
+    """Worker processes of the published loop."""
+    task: str = "brats"
+    """Whose grid and network."""
+
+    def run(self) -> None:
+        """Measure."""
+        from ossnet_training.benchmark import compare_throughput
+
+        for line in compare_throughput(
+            task=self.task, locations=self.locations, batch=self.batch, steps=self.steps, workers=self.workers
+        ):
+            print(line, flush=True)
+
+
+Command = Annotated[
+    Annotated[Fit, tyro.conf.subcommand("fit")]
+    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Compare, tyro.conf.subcommand("compare")]
+    | Annotated[Export, tyro.conf.subcommand("export")]
+    | Annotated[Synthesise, tyro.conf.subcommand("synthesise")]
+    | Annotated[Bench, tyro.conf.subcommand("bench")],
+    tyro.conf.OmitSubcommandPrefixes,
+]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code: 0, 1 for failures, 2 for what the user can correct, 130 for Ctrl-C."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     try:
-        tyro.extras.subcommand_cli_from_dict({"fit": Fit}, args=arguments, prog="ossnet-train").run()
+        tyro.cli(Command, args=arguments, prog="ossnet-train", description=__doc__).run()
     except (InputError, WeightsError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -62,7 +217,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+        print("Stopped; go on with --resume auto.", file=sys.stderr)
         return 130
     return 0
 

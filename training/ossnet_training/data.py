@@ -11,13 +11,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-
 #: First and past-the-last voxel of a part of the grid.
 Window = tuple[tuple[int, int, int], tuple[int, int, int]]
 
 
 class ReadableCase(Protocol):
-    """A case that training can read: prepared grid, half or full precision (channels, i, j, k), class numbers uint8 (i, j, k)."""
+    """A case that training can read: prepared grid, half or full precision, and class numbers uint8 (i, j, k)."""
 
     @property
     def name(self) -> str:
@@ -37,9 +36,9 @@ class ReadableCase(Protocol):
 class Sample:
     """One case of one epoch.
 
-    ``grid`` (channels, i, j, k) float16 or float32, normalised; ``label`` (i, j, k) uint8; ``number`` is the case's place in the
-    training list, which with ``epoch`` seeds its locations and augmentation; ``window`` is the part of the grid that
-    the encoder sees, None for all of it.
+    ``grid`` (channels, i, j, k) float16 or float32, normalised; ``label`` (i, j, k) uint8; ``number`` is the case's
+    place in the training list, which with ``epoch`` seeds its locations and augmentation; ``window`` is the part of
+    the grid that the encoder sees, None for all of it.
     """
 
     grid: Tensor

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from napari_ossnet.engine.networks.oss_net import OSSNet
 from napari_ossnet.engine.networks.oss_net_x import OSSNetX
+from napari_ossnet.engine.networks.residual_u_net import ResidualUNet
 from napari_ossnet.engine.patches import PatchSampler
 from ossnet_training.data import Window
 from ossnet_training.sampling import Draw
@@ -60,6 +61,8 @@ def training_logits(
                 logits=torch.cat([part.logits for part in parts]), auxiliary=tuple(p.auxiliary[0] for p in parts)
             )
         return _x(network, grids, indices, draws, windows[0], box_voxels)
+    if isinstance(network, ResidualUNet) and network.config.dimensions == 2:
+        return Answer(logits=_planes(network, grids, indices))
     return Answer(logits=_dense(network, grids, indices))
 
 
@@ -90,6 +93,16 @@ def _oss_net(network: OSSNet, grids: Tensor, indices: Tensor) -> tuple[Tensor, T
         patches = sampler.at_voxels(indices)
     logits, encoding = network(functional.avg_pool3d(grids, 2), indices.float(), patches)
     return logits, encoding.auxiliary
+
+
+def _planes(network: ResidualUNet, grids: Tensor, indices: Tensor) -> Tensor:
+    """A network of two dimensions on the planes that hold the locations, which must be all of these planes' voxels."""
+    axis = network.config.slice_axis
+    edges = [size for a, size in enumerate(grids.shape[2:]) if a != axis]
+    chosen = indices[:, :: edges[0] * edges[1], axis]
+    planes = torch.stack([grid.movedim(axis + 1, 0)[some] for grid, some in zip(grids, chosen, strict=True)])
+    logits = network.plane_logits(planes.flatten(0, 1))
+    return logits.unflatten(0, chosen.shape).movedim(2, -1).flatten(1, 3)
 
 
 def _dense(network: Any, grids: Tensor, indices: Tensor) -> Tensor:

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities import rank_zero_only
 
+from ossnet_training.processes import Processes
 from ossnet_training.run_folder import RunFolder, write_text
 
 
@@ -21,6 +21,7 @@ class MetricsLog(Logger):
 
     def __init__(self, run: RunFolder, resumed_step: int) -> None:
         super().__init__()
+        self._is_kept = Processes.from_environment().rank == 0
         self._run = run
         self._rows: list[dict[str, Any]] = [row for row in run.rows() if row.get("step", 0) <= resumed_step]
 
@@ -34,22 +35,23 @@ class MetricsLog(Logger):
         """A run has one version: itself."""
         return ""
 
-    @rank_zero_only
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
         """Nothing: config.toml has them."""
 
-    @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Add a row, or fill in the last one of the same step."""
+        if not self._is_kept:
+            return
         values = {key: float(value) for key, value in metrics.items()}
         if self._rows and self._rows[-1].get("step") == step:
             self._rows[-1].update(values)
         else:
             self._rows.append({"step": float(step or 0), **values})
 
-    @rank_zero_only
     def save(self) -> None:
         """Write the file anew, whole."""
+        if not self._is_kept:
+            return
         columns = list(dict.fromkeys(key for row in self._rows for key in row))
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, lineterminator="\n")

@@ -42,18 +42,21 @@ def occupied_cells(label: Tensor, cells: torch.Size) -> Tensor:
 
 
 def dice_loss(logits: Tensor, classes: Tensor) -> Tensor:
-    """One minus the soft Dice over a step's locations, mean over the foreground classes.
+    """One minus the soft Dice over a volume's locations, mean over volumes and foreground classes.
 
-    Taken over the whole step rather than a volume, so that volumes without the class don't divide by zero.
+    By volume, so that a batch shared by several processes gives what one process gives.
+
+    Args:
+        logits: (batch, n, 1) or (batch, n, K).
+        classes: Class numbers (batch, n), integer.
     """
-    flat = logits.float().reshape(-1, logits.shape[-1])
-    if flat.shape[1] == 1:
-        probability, truth = flat.sigmoid(), (classes.reshape(-1, 1) > 0).float()
+    if logits.shape[-1] == 1:
+        probability, truth = logits.float().sigmoid(), (classes[..., None] > 0).float()
     else:
-        probability = flat.softmax(dim=1)[:, 1:]
-        truth = functional.one_hot(classes.reshape(-1).long(), flat.shape[1])[:, 1:].float()
-    overlap = (probability * truth).sum(0)
-    return 1 - ((2 * overlap + 1) / (probability.sum(0) + truth.sum(0) + 1)).mean()
+        probability = logits.float().softmax(dim=-1)[..., 1:]
+        truth = functional.one_hot(classes.long(), logits.shape[-1])[..., 1:].float()
+    overlap = (probability * truth).sum(1)
+    return 1 - ((2 * overlap + 1) / (probability.sum(1) + truth.sum(1) + 1)).mean()
 
 
 def classes_at(label: Tensor, indices: Tensor) -> Tensor:

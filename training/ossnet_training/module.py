@@ -22,7 +22,14 @@ from ossnet_training.forward import Answer, training_logits
 from ossnet_training.losses import auxiliary_loss, classes_at, dice_loss, occupancy_loss
 from ossnet_training.optimisers import build_optimiser
 from ossnet_training.overlap import class_columns, dice_of, overlap_counts
-from ossnet_training.sampling import Draw, case_generator, draw_locations, uniform_locations, unsure_locations
+from ossnet_training.sampling import (
+    Draw,
+    case_generator,
+    draw_locations,
+    draw_planes,
+    uniform_locations,
+    unsure_locations,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +58,7 @@ class TrainingModule(lightning.LightningModule):
         self.network = network
         self.task = task
         self._scores: list[Tensor] = []
+        self._names = ""
         self.average = copy.deepcopy(network).requires_grad_(False) if recipe.optimiser.average_decay else None
         #: Locations a volume and step; halved where the device's memory doesn't suffice.
         self.locations = recipe.sampling.locations
@@ -71,18 +79,37 @@ class TrainingModule(lightning.LightningModule):
 
     def training_step(self, samples: Sequence[Sample], batch_index: int) -> Tensor | None:
         """The loss of one step; None, which Lightning skips, after halving the locations for want of memory."""
+        self._names = ", ".join(sample.name for sample in samples)
         try:
             loss = self._loss(samples)
         except torch.cuda.OutOfMemoryError as error:
             self._halve_locations(error)
             return None
         if not torch.isfinite(loss):
-            names = ", ".join(sample.name for sample in samples)
-            raise TrainingError(
-                f"The loss became {float(loss)} in step {self.global_step} on the cases {names}; the last good "
-                "checkpoint is kept. Look at these cases, or resume with a lower rate (optimiser.learning_rate)."
-            )
+            raise self._not_finite(f"The loss became {float(loss)}")
         return loss
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Gradients of the loss; none at all, so that the step changes nothing, where the memory doesn't suffice."""
+        try:
+            loss.backward(*args, **kwargs)
+        except torch.cuda.OutOfMemoryError as error:
+            self.zero_grad(set_to_none=True)
+            self._halve_locations(error)
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Stop before gradients that aren't numbers reach the weights (half precision's scaler looks itself)."""
+        if self.recipe.precision == "16-mixed":
+            return
+        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+        if gradients and not torch.isfinite(torch.stack(torch._foreach_norm(gradients)).sum()):
+            raise self._not_finite("A gradient is not finite")
+
+    def _not_finite(self, what: str) -> TrainingError:
+        return TrainingError(
+            f"{what} in step {self.global_step} on the cases {self._names}; the last good checkpoint is kept. "
+            "Look at these cases, or resume with a lower rate (optimiser.learning_rate)."
+        )
 
     def _loss(self, samples: Sequence[Sample]) -> Tensor:
         settings = self.recipe.loss
@@ -121,6 +148,9 @@ class TrainingModule(lightning.LightningModule):
 
     def _draw(self, sample: Sample, case: Augmented) -> Draw:
         generator = case_generator(self.recipe.seed, sample.epoch, sample.number, stream=2)
+        config: Any = self.network.config
+        if getattr(config, "dimensions", 3) == 2:
+            return draw_planes(case.label.shape, config.slice_axis, self.recipe.sampling.planes, generator)
         return draw_locations(case.image, case.label, self.recipe.sampling, generator, self._candidates())
 
     def _candidates(self) -> int:
@@ -166,8 +196,8 @@ class TrainingModule(lightning.LightningModule):
         decay = min(self.recipe.optimiser.average_decay, (1 + steps) / (10 + steps))
         for kept, current in zip(self.average.parameters(), self.network.parameters(), strict=True):
             kept.lerp_(current, 1 - decay)
-        for kept, current in zip(self.average.buffers(), self.network.buffers(), strict=True):
-            kept.copy_(current)
+        for state, newest in zip(self.average.buffers(), self.network.buffers(), strict=True):
+            state.copy_(newest)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the number of locations, which a lack of memory may have changed."""
@@ -186,7 +216,7 @@ class TrainingModule(lightning.LightningModule):
             with torch.autocast(self.device.type, enabled=False):
                 field = field_of(self.judged.eval(), self.task, sample.grid.numpy(), self.device)
                 if settings.protocol == "dense":
-                    found = dense_classes(field, grid_lattice(tuple(label.shape)), settings.step).cpu()
+                    found = dense_classes(field, grid_lattice(self.task), settings.step).cpu()
                 else:
                     generator = case_generator(self.recipe.seed, 0, sample.number, stream=4)
                     indices = uniform_locations(label.shape, settings.locations, generator)

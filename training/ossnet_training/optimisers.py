@@ -43,7 +43,7 @@ class Lookahead(Optimizer):
             setattr(self, name, getattr(self.inner, name))
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One fast step; every so many of them a slow one."""
         if not self._slow:
             self._slow = {p: p.detach().clone() for p in self._parameters()}
@@ -88,10 +88,12 @@ def build_optimiser(network: nn.Module, settings: OptimiserSettings) -> Optimize
         groups.append({"params": coefficients, "lr": settings.pade_learning_rate, "weight_decay": 0.0})
     for group in groups:
         group["base_lr"] = group["lr"]
-    kind = torch.optim.AdamW if settings.name == "adamw" else torch.optim.RAdam
     # Weight decay moves weights apart from the gradient's moments in both (Loshchilov and Hutter, 2019).
-    options = {} if settings.name == "adamw" else {"decoupled_weight_decay": True}
-    inner = kind(groups, **options)
+    inner: Optimizer
+    if settings.name == "adamw":
+        inner = torch.optim.AdamW(groups)
+    else:
+        inner = torch.optim.RAdam(groups, decoupled_weight_decay=True)
     if settings.lookahead_steps < 1:
         return inner
     return Lookahead(inner, steps=settings.lookahead_steps, alpha=settings.lookahead_alpha)

@@ -33,7 +33,7 @@ class PoolCase:
         return self.entry.name
 
     def grid(self) -> np.ndarray:
-        """The prepared grid, float32 (channels, i, j, k): z-scored over the whole scan, then padded (spec section 3)."""
+        """The prepared grid, float32 (channels, i, j, k): z-scored over the whole scan, then padded (spec 3)."""
         # torch converts half precision several times faster than numpy does.
         crop = torch.from_numpy(np.load(self.folder / f"{self.name}_image.npy")).float()
         means, deviations = _statistics(crop, self.entry.grid_shape)

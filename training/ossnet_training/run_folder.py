@@ -16,7 +16,8 @@ from typing import Any
 import napari_ossnet
 from napari_ossnet.engine.atomic import atomic_path
 from napari_ossnet.engine.errors import InputError
-from ossnet_training.config import Recipe, load_recipe, recipe_toml
+from ossnet_training.config import Recipe
+from ossnet_training.recipe_files import load_recipe, recipe_toml
 from ossnet_training.splits import Split
 
 _PACKAGES = ("torch", "lightning", "numpy", "nibabel", "safetensors")
@@ -154,3 +155,23 @@ def _installed(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
+
+
+def weights_of(source: str) -> Path:
+    """The weights file that a run, a catalogue name or a path stands for; of a run, the best.
+
+    Raises:
+        EngineError: There is none.
+    """
+    from napari_ossnet.engine.catalogue import find_weights
+
+    path = Path(source).expanduser()
+    if path.is_file():
+        return path
+    try:
+        run = find_run(source)
+    except InputError:
+        return find_weights(None, weights=source)
+    if not run.best.is_file():
+        raise InputError(f"The run {run.name} has no weights yet; they are written at its first validation.")
+    return run.best

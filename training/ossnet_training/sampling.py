@@ -6,6 +6,7 @@ case), so that neither workers nor ranks change what is drawn.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -48,6 +49,8 @@ def draw_locations(
         generator: On the CPU.
         count: Locations to draw.
     """
+    if settings.strategy == "all":
+        return Draw(indices=every_voxel(label.shape))
     if settings.boxes:
         return draw_boxes(image, label, settings, generator, count)
     indices = uniform_locations(label.shape, count, generator)
@@ -58,7 +61,21 @@ def draw_locations(
     return Draw(indices=indices)
 
 
-def uniform_locations(shape: tuple[int, ...] | torch.Size, count: int, generator: torch.Generator) -> Tensor:
+def every_voxel(shape: Sequence[int]) -> Tensor:
+    """All voxels (n, 3) of a grid, the last axis fastest."""
+    return torch.stack(torch.meshgrid(*(torch.arange(n) for n in shape), indexing="ij"), dim=-1).reshape(-1, 3)
+
+
+def draw_planes(shape: Sequence[int], axis: int, count: int, generator: torch.Generator) -> Draw:
+    """All voxels of ``count`` different planes across an axis, plane by plane."""
+    chosen = torch.randperm(shape[axis], generator=generator)[:count]
+    flat = every_voxel([1 if a == axis else n for a, n in enumerate(shape)])
+    indices = flat.repeat(len(chosen), 1)
+    indices[:, axis] = chosen.repeat_interleave(len(flat))
+    return Draw(indices=indices)
+
+
+def uniform_locations(shape: Sequence[int], count: int, generator: torch.Generator) -> Tensor:
     """Voxels (count, 3) drawn evenly, with replacement."""
     return torch.stack([torch.randint(size, (count,), generator=generator) for size in shape], dim=1)
 

@@ -1,0 +1,150 @@
+"""Before a run starts: its data found and checked, its task and card made, its folder described."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from napari_ossnet.engine.catalogue import ossnet_home
+from napari_ossnet.engine.encoding_window import encoding_window
+from napari_ossnet.engine.errors import InputError
+from napari_ossnet.engine.model_card import ModelCard
+from napari_ossnet.engine.networks.variants import config_for_task
+from napari_ossnet.engine.tasks import Task, get_task
+from ossnet_training.answering import box_stop
+from ossnet_training.cache import cache_cases
+from ossnet_training.cases import find_cases
+from ossnet_training.checkpointing import newest_readable
+from ossnet_training.config import Recipe
+from ossnet_training.data import ReadableCase, Window
+from ossnet_training.pool_cases import find_pool_cases
+from ossnet_training.processes import Processes
+from ossnet_training.run_folder import RunFolder, runs_home
+from ossnet_training.splits import Split, make_split
+from ossnet_training.synthesis.pool import MANIFEST
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPlan:
+    """A run that has been checked and is ready to start."""
+
+    recipe: Recipe
+    task: Task
+    run: RunFolder
+    training: tuple[ReadableCase, ...]
+    validation: tuple[ReadableCase, ...]
+    checkpoint: Path | None
+    init_from: str | None
+
+
+def plan_run(recipe: Recipe, *, name: str | None, resume: str | None, init_from: str | None) -> RunPlan:
+    """Check the data and the folder, decode what isn't cached, and describe the run in its folder.
+
+    Args:
+        recipe: All settings, with the data's path.
+        name: Of the run; by default task, variant and seed.
+        resume: ``auto`` goes on where a run of this name stopped and starts one where there is none; None refuses a
+            name that is taken.
+        init_from: Weights to start from, by name or file.
+
+    Raises:
+        InputError: The data or the settings can't be used; nothing was started.
+    """
+    task = task_of(recipe)
+    run = RunFolder(path=runs_home() / (name or f"{recipe.task}-{recipe.variant}-seed{recipe.seed}"))
+    checkpoint = newest_readable(run.checkpoints) if resume else None
+    if resume and resume != "auto":
+        raise InputError(f"--resume takes 'auto', found {resume!r}; name the run with --name.")
+    processes = Processes.from_environment()
+    if recipe.batch_size % processes.count:
+        raise InputError(
+            f"batch_size {recipe.batch_size} can't be shared by {processes.count} processes; "
+            f"use a multiple of {processes.count}."
+        )
+    if run.config.exists() and not resume and processes.rank == 0:
+        raise InputError(
+            f"The run {run.name} is there already ({run.path}); go on with --resume auto, or choose --name."
+        )
+    cases, split = gather_cases(recipe, task)
+    if processes.rank == 0:
+        run.describe(recipe, split, str(Path(recipe.data.path).expanduser().resolve()))
+    shown = split.validation[: recipe.validation.cases or None]
+    return RunPlan(
+        recipe=recipe,
+        task=task,
+        run=run,
+        training=tuple(cases[case] for case in split.training),
+        validation=tuple(cases[case] for case in shown),
+        checkpoint=checkpoint,
+        init_from=init_from,
+    )
+
+
+def task_of(recipe: Recipe) -> Task:
+    """The recipe's task with its geometry laid over.
+
+    Raises:
+        InputError: There is no such task or no such part of its geometry.
+    """
+    task = get_task(recipe.task)
+    known = {"grid_shape", "spacing_mm", "scan_shape", "latent_grid", "axes", "placement"}
+    unknown = sorted(set(recipe.geometry) - known)
+    if unknown:
+        raise InputError(f"geometry has no setting {', '.join(unknown)}; it has {', '.join(sorted(known))}.")
+    changes: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in recipe.geometry.items()}
+    return dataclasses.replace(task, **changes)
+
+
+def gather_cases(recipe: Recipe, task: Task) -> tuple[dict[str, ReadableCase], Split]:
+    """Every case of the data set's split by name, ready to be read, and the split.
+
+    Raises:
+        InputError: There is no data set, the split doesn't fit it, or a case can't be used.
+    """
+    data = recipe.data
+    path = Path(data.path).expanduser()
+    if data.layout == "pool" or (data.layout == "auto" and (path / MANIFEST).is_file()):
+        pool, split = find_pool_cases(path, task)
+        return {case.name: case for case in pool}, split
+    cases = find_cases(data.path, data.layout)
+    split = make_split([case.name for case in cases], data.split, fraction=data.validation_fraction, seed=recipe.seed)
+    wanted = {*split.training, *split.validation}
+    chosen = [case for case in cases if case.name in wanted]
+    cached = cache_cases(chosen, task, data.label_map, ossnet_home() / "cache", allow_empty=data.allow_empty)
+    return {case.name: case for case in cached}, split
+
+
+def build_card(plan: RunPlan) -> ModelCard:
+    """The model card of the run's weights, Dice and notes still to come."""
+    recipe = plan.recipe
+    config = config_for_task(recipe.variant, plan.task) | dict(recipe.network)
+    return ModelCard(
+        name=plan.run.name,
+        title=f"{recipe.title or plan.task.title}, {recipe.variant}",
+        task=plan.task,
+        variant=recipe.variant,
+        network_config=config,
+        training_data=recipe.training_data or f"{len(plan.training)} cases of {recipe.data.path}",
+        licence=recipe.licence,
+        citation=recipe.citation,
+        dice=None,
+        created=time.strftime("%Y-%m-%d"),
+        notes="",
+    )
+
+
+def window_rule(network: nn.Module, task: Task) -> Callable[[np.ndarray], Window] | None:
+    """How to find the part of a prepared grid that the network's encoder sees; None where it sees all of it."""
+    config: Any = network.config
+    if not getattr(config, "encodes_foreground", False):
+        return None
+    encoder: Any = network.encoder
+    return partial(encoding_window, box_start=task.box_start, box_stop=box_stop(task), multiple=encoder.factor)
