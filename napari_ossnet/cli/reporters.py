@@ -6,13 +6,14 @@ import json
 import sys
 from collections.abc import Generator
 from dataclasses import asdict
-from typing import Any, Literal, Protocol, TypeVar, cast
+from typing import Any, Literal, Protocol, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, SpinnerColumn, TaskID, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
 
+from napari_ossnet.engine.completion import complete
 from napari_ossnet.engine.events import Event, Message, Progress, Snapshot
 
 ProgressKind = Literal["bar", "json", "none"]
@@ -50,13 +51,8 @@ def make_reporter(kind: ProgressKind) -> Reporter:
 def drive(steps: Generator[Event, None, Result], reporter: Reporter) -> Result:
     """Runs a generator to its end, showing its events, and returns its result."""
     try:
-        while True:
-            reporter.event(next(steps))
-    except StopIteration as stop:
-        return cast("Result", stop.value)
+        return complete(steps, reporter.event)
     finally:
-        # Also on Ctrl-C: closing it is what cancels it.
-        steps.close()
         reporter.close()
 
 
