@@ -15,12 +15,12 @@ from napari_ossnet.engine.phantom.scan import ScanRanges, SyntheticScan, make_sc
 from napari_ossnet.engine.phantom.tumour_kinds import TumourRanges
 from napari_ossnet.engine.volume import Volume
 
-DEMO_SEED = 7
+DEMO_SEED = 6
 """The demo's scan. Scans for training are made from heads with seeds of 10,000 and up."""
 
 # The grid of the BraTS files: axes L, P, S, its origin at the far end of the second axis.
-_AFFINE = np.array([[-1, 0, 0, 0], [0, -1, 0, 239], [0, 0, 1, 0], [0, 0, 0, 1]], dtype=np.float64)
-_SCALE = 500.0
+BRATS_AFFINE = np.array([[-1, 0, 0, 0], [0, -1, 0, 239], [0, 0, 1, 0], [0, 0, 0, 1]], dtype=np.float64)
+INTENSITY_SCALE = 500.0
 _RANGES = ScanRanges(
     tumour=TumourRanges(small_share=0.0, large_ml=(30.0, 90.0), several=0.0),
     acquisition=AcquisitionRanges(thick=0.25, thickness_mm=(1.5, 3.0), noise=(0.01, 0.03)),
@@ -51,7 +51,7 @@ def make_brain_phantom(seed: int) -> Phantom:
     """
     scan = make_scan(np.random.default_rng([seed, 2]), make_head(seed), _RANGES)
     image, labels = uncropped(scan)
-    volume = Volume(data=image * np.float32(_SCALE), affine=_AFFINE.copy(), channel_names=MODALITIES)
+    volume = Volume(data=image * np.float32(INTENSITY_SCALE), affine=BRATS_AFFINE.copy(), channel_names=MODALITIES)
     return Phantom(volume=volume, labels=labels, seed=seed)
 
 

@@ -83,7 +83,10 @@ def draw_look(rng: np.random.Generator, kind: str) -> TumourLook:
     )
     t1 = rng.uniform(0.7, 1.05) if rng.random() < 0.85 else rng.uniform(1.05, 1.4)
     enhancing = Part(
-        flair=gain * rng.uniform(0.75, 1.1), t1=t1, t1ce=max(t1, 0.8) * rng.uniform(1.35, 2.8), t2=rng.uniform(1.05, 2.0)
+        flair=gain * rng.uniform(0.75, 1.1),
+        t1=t1,
+        t1ce=max(t1, 0.8) * rng.uniform(1.35, 2.8),
+        t2=rng.uniform(1.05, 2.0),
     )
     return TumourLook(oedema=oedema, core=core, necrosis=necrosis, enhancing=enhancing)
 

@@ -52,17 +52,10 @@ class PoolEntry:
     generation: int = 0
 
 
-def write_scan(
-    folder: Path, name: str, scan: SyntheticScan, *, split: str, seed: tuple[int, int], generation: int
-) -> PoolEntry:
-    """Add a scan to a pool; a reader of the manifest sees it whole or not at all."""
+def describe(scan: SyntheticScan, *, name: str, split: str, seed: tuple[int, int], generation: int = 0) -> PoolEntry:
+    """The entry of a scan, which is cropped to the brain mask further than it is."""
     low, high = _extent(scan.image[0] > 0)
-    part = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-    with atomic_path(folder / f"{name}_image.npy") as file, file.open("wb") as stream:
-        np.save(stream, scan.image[(slice(None), *part)].astype(np.float16))
-    with atomic_path(folder / f"{name}_label.npy") as file, file.open("wb") as stream:
-        np.save(stream, scan.labels[part])
-    entry = PoolEntry(
+    return PoolEntry(
         name=name,
         split=split,
         start=(scan.box[0].start + low[0], scan.box[1].start + low[1], scan.box[2].start + low[2]),
@@ -73,11 +66,30 @@ def write_scan(
         seed=seed,
         generation=generation,
     )
+
+
+def write_scan(folder: Path, entry: PoolEntry, scan: SyntheticScan) -> None:
+    """Add a scan to a pool; a reader of the manifest sees it whole or not at all.
+
+    Raises:
+        OutputError: The folder can't be written.
+    """
+    i, j, k = (
+        slice(a - box.start, a - box.start + n) for a, n, box in zip(entry.start, entry.shape, scan.box, strict=True)
+    )
+    with atomic_path(folder / f"{entry.name}_image.npy") as file, file.open("wb") as stream:
+        np.save(stream, scan.image[:, i, j, k].astype(np.float16))
+    with atomic_path(folder / f"{entry.name}_label.npy") as file, file.open("wb") as stream:
+        np.save(stream, scan.labels[i, j, k])
+    append_entry(folder, entry)
+
+
+def append_entry(folder: Path, entry: PoolEntry) -> None:
+    """Add a line to the manifest, after the scan's files are whole."""
     with (folder / MANIFEST).open("a") as stream:
         stream.write(json.dumps(asdict(entry)) + "\n")
         stream.flush()
         os.fsync(stream.fileno())
-    return entry
 
 
 def read_manifest(folder: Path) -> list[PoolEntry]:
