@@ -139,7 +139,8 @@ def _placed(task: Task, oriented: ScanData, spacing_mm: tuple[float, float, floa
         raise InputError("The scan does not overlap the network's grid; crop it around its anatomy.")
     if task.scan_shape is not None:
         box[...] = np.asarray(background, dtype=np.float32)[:, None, None, None]
-    filled[...] = _resampled(oriented, scale, offset, parts)
+    for target, channel in zip(filled, oriented, strict=True):
+        target[...] = _resampled(channel, scale, offset, parts)
     # The published box is normalised with its background, before it is padded; without one, the scan alone is.
     for channel in box if task.scan_shape is not None else filled:
         _normalise(channel, *mean_and_deviation(channel))
@@ -199,17 +200,17 @@ def _covered(size: int, scale: float, offset: float, box: int) -> tuple[int, int
 
 
 def _resampled(
-    oriented: ScanData, scale: tuple[float, ...], offset: tuple[float, ...], parts: list[tuple[int, int]]
-) -> ScanData:
-    """The oriented scan at the box voxels of ``parts``."""
-    for axis, (s, o, (first, last)) in enumerate(zip(scale, offset, parts, strict=True), start=1):
+    channel: np.ndarray, scale: tuple[float, ...], offset: tuple[float, ...], parts: list[tuple[int, int]]
+) -> np.ndarray:
+    """A channel (i, j, k) of the oriented scan at the box voxels of ``parts``."""
+    for axis, (s, o, (first, last)) in enumerate(zip(scale, offset, parts, strict=True)):
         if s == 1.0:
-            steps = [slice(None)] * 4
+            steps = [slice(None)] * 3
             steps[axis] = slice(first - int(o), last - int(o))
-            oriented = oriented[tuple(steps)]
+            channel = channel[tuple(steps)]
         else:
-            oriented = resample_axis(oriented, axis, (np.arange(first, last) - o) / s)
-    return oriented
+            channel = resample_axis(channel, axis, (np.arange(first, last) - o) / s)
+    return channel
 
 
 def mean_and_deviation(channel: np.ndarray) -> tuple[float, float]:

@@ -37,12 +37,10 @@ def resample_axis(data: np.ndarray, axis: int, positions: np.ndarray) -> np.ndar
     offsets = np.arange(int(np.ceil(2.0 + window)))
     weights = _weights(first[:, None] + offsets - positions[:, None], window)
     indices = np.clip(first[:, None] + offsets, 0, data.shape[axis] - 1)
-    along = [1] * data.ndim
-    along[axis] = len(positions)
-    resampled = np.zeros([len(positions) if a == axis else n for a, n in enumerate(data.shape)], dtype=np.float32)
-    for tap in offsets:
-        resampled += np.take(data, indices[:, tap], axis=axis) * weights[:, tap].astype(np.float32).reshape(along)
-    return resampled
+    matrix = np.zeros((len(positions), data.shape[axis]), dtype=np.float32)
+    np.add.at(matrix, (np.arange(len(positions))[:, None], indices), weights)
+    # As a dense product, zeros and all: several times faster than gathering neighbours along a strided axis.
+    return np.moveaxis(np.tensordot(data, matrix, axes=(axis, 1)), -1, axis)
 
 
 def _weights(distances: np.ndarray, window: float) -> np.ndarray:
