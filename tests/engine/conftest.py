@@ -74,3 +74,10 @@ class TinyPrepared:
 @pytest.fixture
 def a_tiny_scan(a_tiny_grid: torch.Tensor) -> TinyPrepared:
     return TinyPrepared(a_tiny_grid.numpy())
+
+
+@pytest.fixture(params=["1", "0"])
+def with_and_without_compiled_kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "1":
+        pytest.importorskip("numba")
+    monkeypatch.setenv("OSSNET_COMPILED", request.param)

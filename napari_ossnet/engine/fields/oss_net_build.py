@@ -11,10 +11,12 @@ import torch
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.events import Progress
 from napari_ossnet.engine.fields.build import encoding_progress
+from napari_ossnet.engine.fields.compiled_query import CompiledQuery
 from napari_ossnet.engine.fields.folding import fold_decoder
 from napari_ossnet.engine.fields.oss_net import OSSNetField
 from napari_ossnet.engine.fields.slab_encoder import DEFAULT_SLAB_BYTES, encode_in_slabs
 from napari_ossnet.engine.fields.torch_query import TorchQuery
+from napari_ossnet.engine.kernels.compilation import is_compiled
 from napari_ossnet.engine.networks.oss_net import Encoding, OSSNet, OSSNetConfig
 from napari_ossnet.engine.patches import PatchSampler
 
@@ -80,9 +82,13 @@ def _encode(
         return stop.value
 
 
-def _build_query(network: OSSNet, encoding: Encoding, prepared: PreparedVolume, precision: torch.dtype) -> TorchQuery:
+def _build_query(
+    network: OSSNet, encoding: Encoding, prepared: PreparedVolume, precision: torch.dtype
+) -> TorchQuery | CompiledQuery:
     config = network.config
     decoder = fold_decoder(network.decoder, encoding.latent[0])
+    if encoding.latent.device.type == "cpu" and precision == torch.float32 and is_compiled():
+        return CompiledQuery(decoder, prepared.grid, has_mid_range=config.has_mid_range_patches)
     sampler = None
     if config.patch_channels:
         grid = torch.from_numpy(prepared.grid)[None].to(encoding.latent.device)

@@ -45,26 +45,27 @@ def compiled(function: Callable[..., Any], *, do_reorder: bool = False) -> Calla
         do_reorder: Whether terms may be re-ordered, which lets sums be vectorised; products may then overflow where
             they would not as they are written.
     """
+    try:
+        return _jit(function, do_reorder, is_cached=True)
+    except RuntimeError:
+        # Neither the package's folder nor the user's cache can be written: compile anew in each process.
+        return _jit(function, do_reorder, is_cached=False)
+
+
+def _jit(function: Callable[..., Any], do_reorder: bool, *, is_cached: bool) -> Any:
     import numba
 
     licences = _LICENCES | {"reassoc"} if do_reorder else _LICENCES
     linked = _with_compiled_callees(function, do_reorder)
-
-    def compile_it(is_cached: bool) -> Any:
-        return numba.njit(nogil=True, cache=is_cached, fastmath=licences, error_model="numpy")(linked)
-
-    try:
-        return compile_it(True)
-    except RuntimeError:
-        # Neither the package's folder nor the user's cache can be written: compile anew in each process.
-        return compile_it(False)
+    return numba.njit(nogil=True, cache=is_cached, fastmath=licences, error_model="numpy")(linked)
 
 
 def _with_compiled_callees(function: Callable[..., Any], do_reorder: bool) -> FunctionType:
     """The same function, looking up compiled versions of the module's functions that it names."""
     assert isinstance(function, FunctionType)
+    # Not cached by themselves: numba's cache does not know a callee's licences. They are part of the kernel's entry.
     callees = {
-        name: compiled(value, do_reorder=do_reorder)
+        name: _jit(value, do_reorder, is_cached=False)
         for name in function.__code__.co_names
         if isinstance(value := function.__globals__.get(name), FunctionType) and value.__module__ == function.__module__
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from importlib import import_module
 from types import SimpleNamespace
@@ -14,13 +14,15 @@ import torch
 
 from napari_ossnet.engine.errors import InputError, OutOfMemoryError
 from napari_ossnet.engine.events import Progress
-from napari_ossnet.engine.fields import oss_net_build, slab_encoder
+from napari_ossnet.engine.fields import compiled_query, oss_net_build, slab_encoder
 from napari_ossnet.engine.fields.build import FIELD_BUILDERS, build_field
+from napari_ossnet.engine.fields.compiled_query import CompiledQuery
 from napari_ossnet.engine.fields.folding import fold_decoder
 from napari_ossnet.engine.fields.oss_net import OSSNetField
 from napari_ossnet.engine.fields.protocol import OccupancyField
 from napari_ossnet.engine.fields.slab_encoder import encode_in_slabs
 from napari_ossnet.engine.fields.torch_query import TorchQuery
+from napari_ossnet.engine.kernels.compilation import is_compiled
 from napari_ossnet.engine.networks.oss_net import FEATURES, OSSNet, OSSNetConfig, use_published_form
 from napari_ossnet.engine.networks.variants import build_network
 from napari_ossnet.engine.patches import PatchSampler
@@ -73,6 +75,7 @@ def assert_close_in_scale(found: torch.Tensor, expected: torch.Tensor, tolerance
     assert float((found - expected).abs().max()) <= tolerance * max(float(expected.abs().max()), 1.0)
 
 
+@pytest.mark.usefixtures("with_and_without_compiled_kernels")
 def test_the_folded_field_equals_the_plain_network(a_tiny_network: OSSNet, a_tiny_scan: Any) -> None:
     locations = locations_at_between_and_outside(a_tiny_network.config.grid_shape, 40)
     expected = plain_logits(a_tiny_network, a_tiny_scan, locations)
@@ -85,6 +88,7 @@ def test_the_folded_field_equals_the_plain_network(a_tiny_network: OSSNet, a_tin
     torch.testing.assert_close(found.softmax(1), expected.softmax(1), atol=1e-5, rtol=0)
 
 
+@pytest.mark.usefixtures("with_and_without_compiled_kernels")
 def test_a_chunk_of_any_size_gives_the_same(a_tiny_network: OSSNet, a_tiny_scan: Any) -> None:
     field = field_of(a_tiny_network, a_tiny_scan)
     locations = locations_at_between_and_outside(a_tiny_network.config.grid_shape, 700)
@@ -229,7 +233,27 @@ def test_at_the_published_size_the_folded_field_equals_the_plain_network_too(var
     use_published_form(network)
     with torch.no_grad():
         expected = network.decode(locations[None], patches, latent)[0]
-    query = TorchQuery(fold_decoder(network.decoder, latent[0]), sampler, torch.float32)
-    found = query(locations)
-    assert_close_in_scale(found, expected)
-    torch.testing.assert_close(found.sigmoid(), expected.sigmoid(), atol=1e-5, rtol=0)
+    decoder = fold_decoder(network.decoder, latent[0])
+    queries: list[Callable[[torch.Tensor], torch.Tensor]] = [TorchQuery(decoder, sampler, torch.float32)]
+    if is_compiled():
+        queries.append(CompiledQuery(decoder, grid.numpy(), has_mid_range=config.has_mid_range_patches))
+    for query in queries:
+        found = query(locations)
+        assert_close_in_scale(found, expected)
+        torch.testing.assert_close(found.sigmoid(), expected.sigmoid(), atol=1e-5, rtol=0)
+
+
+def test_without_numba_torch_answers_and_with_it_the_compiled_kernels(
+    a_tiny_network: OSSNet, a_tiny_scan: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("numba")
+    assert isinstance(field_of(a_tiny_network, a_tiny_scan)._query, CompiledQuery)
+    monkeypatch.setenv("OSSNET_COMPILED", "0")
+    assert isinstance(field_of(a_tiny_network, a_tiny_scan)._query, TorchQuery)
+
+
+def test_blocks_cover_a_chunk_once_and_are_equally_many_for_each_core() -> None:
+    for count in (0, 1, 511, 512, 513, 5000, 16384):
+        pieces = compiled_query._blocks(count)
+        assert [n for piece in pieces for n in range(piece.start, piece.stop)] == list(range(count))
+        assert all(piece.stop - piece.start <= compiled_query.BLOCK for piece in pieces)

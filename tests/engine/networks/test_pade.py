@@ -114,13 +114,6 @@ def test_in_place_it_gives_the_same(an_activation: PadeActivation) -> None:
     torch.testing.assert_close(x, expected)
 
 
-@pytest.fixture(params=["1", "0"])
-def with_and_without_compiled_kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param == "1":
-        pytest.importorskip("numba")
-    monkeypatch.setenv("OSSNET_COMPILED", request.param)
-
-
 @pytest.mark.usefixtures("with_and_without_compiled_kernels")
 @pytest.mark.parametrize("threads", [1, 2])
 def test_values_and_gradients_are_the_same_with_and_without_compiled_kernels_and_on_any_number_of_cores(
