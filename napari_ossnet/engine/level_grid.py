@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 from torch import Tensor
 
 Triple = tuple[int, int, int]
-
-#: Offsets from a sample to its six neighbours.
-FACES = torch.tensor([(1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1)])
-#: Offsets from a cell's lowest corner to all eight, the last axis fastest.
-CORNERS = torch.cartesian_prod(*[torch.arange(2)] * 3)
-#: Offsets from a sample to the lowest corners of the eight cells that it belongs to.
-_CELLS_AROUND = torch.cartesian_prod(*[torch.arange(-1, 1)] * 3)
-#: Offsets from a cell to itself and the 26 that touch it.
-CELLS_BESIDE = torch.cartesian_prod(*[torch.arange(-1, 2)] * 3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +16,7 @@ class LevelGrid:
     """Every ``steps``-th point of a lattice on each axis, and the last one, so that the cells cover the whole lattice.
 
     Sample a of an axis is lattice point min(a * step, points - 1). A key is the linear index of a sample, int64; a
-    cell is named by the key of its lowest corner.
+    cell is named by the key of its lowest corner. On an axis of one sample the cells are flat: both ends are that one.
 
     Attributes:
         lattice_shape: Points of the lattice.
@@ -54,15 +46,7 @@ class LevelGrid:
 
     def samples_of(self, keys: Tensor) -> Tensor:
         """Sample indices (n, 3), int64, of keys (n,)."""
-        _, j, k = self.shape
-        return torch.stack(
-            [
-                torch.div(keys, j * k, rounding_mode="floor"),
-                torch.div(keys, k, rounding_mode="floor") % j,
-                keys % k,
-            ],
-            dim=-1,
-        )
+        return torch.stack(self._samples(keys), dim=-1)
 
     def keys_of(self, samples: Tensor) -> Tensor:
         """Keys (n,) of sample indices (n, 3)."""
@@ -71,24 +55,56 @@ class LevelGrid:
 
     def points_of(self, keys: Tensor) -> Tensor:
         """Lattice indices (n, 3), int64, of keys (n,)."""
-        steps, last = self._constants(keys.device)
-        return torch.minimum(self.samples_of(keys) * steps, last)
+        axes = zip(self._samples(keys), self.steps, self.lattice_shape, strict=True)
+        return torch.stack([(sample * step).clamp_(max=size - 1) for sample, step, size in axes], dim=-1)
 
-    def shifted(self, keys: Tensor, offsets: Tensor) -> Tensor:
-        """Keys (n, m) of the samples that lie ``offsets`` (m, 3) from each key (n,), clamped to the grid."""
-        last = torch.tensor(self.shape, device=keys.device) - 1
-        samples = self.samples_of(keys)[:, None, :] + offsets.to(keys.device)
-        return self.keys_of(torch.minimum(samples.clamp_(min=0), last))
+    def neighbours(self, keys: Tensor) -> Tensor:
+        """Keys (n, 6) of the samples before and after each key on each axis; at the grid's end the key itself."""
+        beside = []
+        for sample, size, stride in zip(self._samples(keys), self.shape, self._strides(), strict=True):
+            beside += [
+                torch.where(sample < size - 1, keys + stride, keys),
+                torch.where(sample > 0, keys - stride, keys),
+            ]
+        return torch.stack(beside, dim=-1)
+
+    def corners(self, cells: Tensor) -> Tensor:
+        """Keys (n, 8) of the corners of existing cells (n,), the last axis fastest."""
+        strides = [stride if size > 1 else 0 for size, stride in zip(self.shape, self._strides(), strict=True)]
+        offsets = [sum(s for s, is_upper in zip(strides, upper, strict=True) if is_upper) for upper in _CORNERS]
+        return cells[:, None] + torch.tensor(offsets, device=cells.device)
 
     def cells_around(self, keys: Tensor) -> Tensor:
         """Cells, sorted keys (m,), that have any of the samples (n,) as a corner."""
-        return self.existing_cells(self.shifted(keys, _CELLS_AROUND).flatten().unique())
+        samples = self._samples(keys)
+        can_go_down = [sample > 0 for sample in samples]
+        can_stay = [(sample < size - 1) | (size == 1) for sample, size in zip(samples, self.shape, strict=True)]
+        found = []
+        for down in _CORNERS:
+            exists = torch.ones_like(keys, dtype=torch.bool)
+            shift = 0
+            for axis, (goes_down, stride) in enumerate(zip(down, self._strides(), strict=True)):
+                exists &= can_go_down[axis] if goes_down else can_stay[axis]
+                shift += stride if goes_down else 0
+            found.append(keys[exists] - shift)
+        return torch.cat(found).unique()
 
     def existing_cells(self, keys: Tensor) -> Tensor:
         """Those of the keys that name a cell: all but the last sample of each axis, unless it is the only one."""
-        last = torch.tensor(self.shape, device=keys.device) - 1
-        samples = self.samples_of(keys)
-        return keys[((samples < last) | (last == 0)).all(dim=1)]
+        exists = torch.ones_like(keys, dtype=torch.bool)
+        for sample, size in zip(self._samples(keys), self.shape, strict=True):
+            exists &= (sample < size - 1) | (size == 1)
+        return keys[exists]
 
-    def _constants(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        return torch.tensor(self.steps, device=device), torch.tensor(self.lattice_shape, device=device) - 1
+    def _samples(self, keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        _, j, k = self.shape
+        row = torch.div(keys, k, rounding_mode="floor")
+        plane = torch.div(row, j, rounding_mode="floor")
+        return plane, row - plane * j, keys - row * k
+
+    def _strides(self) -> Triple:
+        _, j, k = self.shape
+        return j * k, k, 1
+
+
+_CORNERS = list(product((False, True), repeat=3))

@@ -14,8 +14,14 @@ if TYPE_CHECKING:
     from napari_ossnet.engine.events import Snapshot
     from napari_ossnet.engine.tasks import Task
 
-#: Rows of the distance table that are held at once: hulls have thousands of corners, not millions.
-_ROWS = 256
+#: Up to this many points every pair is compared.
+_FEW_POINTS = 2000
+#: Directions in which extreme points are looked for among more: half a sphere, about 9 degrees apart.
+_DIRECTIONS = 250
+#: Pairs from which a longer one is looked for.
+_STARTS = 8
+#: Numbers that a table of distances or projections holds at once.
+_TABLE = 2**22
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,25 +90,60 @@ def count_voxels(labels: LabelMap, label: int | None) -> int:
 def max_diameter_mm(vertices_world: VerticesWorld) -> float:
     """The largest distance between any two of the points (n, 3); 0 for fewer than two.
 
-    The two points that are farthest apart are corners of the convex hull, so only those are compared.
+    Of many points only those are compared that lie farthest out in one of many directions, and from the longest of
+    their pairs on each end is moved to the point farthest from the other until nothing is gained. The pair farthest
+    apart is farthest out along its own line, so that even without the second part no more than 0.4 % were missed
+    (1 - cos of the largest gap between directions).
     """
-    if len(vertices_world) < 2:
-        return 0.0
-    corners = _hull_corners(np.asarray(vertices_world, dtype=np.float64))
-    farthest = 0.0
-    for start in range(0, len(corners), _ROWS):
-        differences = corners[start : start + _ROWS, None, :] - corners[None, start:, :]
-        farthest = max(farthest, float((differences**2).sum(axis=2).max()))
-    return float(np.sqrt(farthest))
+    points = np.asarray(vertices_world, dtype=np.float64)
+    if len(points) <= _FEW_POINTS:
+        return max((length for length, _, _ in _longest_pairs(points, 1)), default=0.0)
+    extremes = points[_extreme_points(points - points.mean(axis=0))]
+    return max(_stretched(points, extremes[a], length) for length, a, _ in _longest_pairs(extremes, _STARTS))
 
 
-def _hull_corners(points: np.ndarray) -> np.ndarray:
-    from scipy.spatial import ConvexHull, QhullError
+def _longest_pairs(points: np.ndarray, count: int) -> list[tuple[float, int, int]]:
+    """The longest distance from each of the points that have the longest ones: length and the two indices."""
+    if len(points) < 2:
+        return []
+    farthest = np.zeros(len(points))
+    partner = np.zeros(len(points), dtype=int)
+    rows = max(1, _TABLE // len(points))
+    for start in range(0, len(points), rows):
+        part = points[start : start + rows]
+        squares = ((part[:, None, :] - points[None, :, :]) ** 2).sum(axis=2)
+        partner[start : start + rows] = squares.argmax(axis=1)
+        farthest[start : start + rows] = np.sqrt(squares.max(axis=1))
+    order = np.argsort(-farthest)[:count]
+    return [(float(farthest[index]), int(index), int(partner[index])) for index in order]
 
-    if len(points) < 5:
-        return points
-    try:
-        return points[ConvexHull(points).vertices]
-    except QhullError:
-        # Points in one plane or on one line have no hull in space; jittering the input (QJ) gives them a thin one.
-        return points[ConvexHull(points, qhull_options="QJ").vertices]
+
+def _stretched(points: np.ndarray, end: np.ndarray, length: float) -> float:
+    """The length that is reached by going from an end to the point farthest from it, over and over."""
+    while True:
+        distances = np.linalg.norm(points - end, axis=1)
+        farthest = int(distances.argmax())
+        if distances[farthest] <= length * (1 + 1e-12):
+            return max(length, float(distances[farthest]))
+        length, end = float(distances[farthest]), points[farthest]
+
+
+def _extreme_points(points: np.ndarray) -> np.ndarray:
+    """Indices of the points (n, 3) that are first or last in any of the directions."""
+    directions = _half_sphere(_DIRECTIONS).astype(np.float32)
+    points = np.ascontiguousarray(points.T, dtype=np.float32)
+    found = []
+    rows = max(1, _TABLE // points.shape[1])
+    for start in range(0, len(directions), rows):
+        along = directions[start : start + rows] @ points
+        found += [along.argmax(axis=1), along.argmin(axis=1)]
+    return np.unique(np.concatenate(found))
+
+
+def _half_sphere(count: int) -> np.ndarray:
+    """Directions (n, 3) spread evenly over the upper half sphere: a golden-angle spiral."""
+    index = np.arange(count) + 0.5
+    z = index / count
+    angle = np.pi * (1 + 5**0.5) * index
+    radius = np.sqrt(1 - z**2)
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle), z], axis=1)

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from napari_ossnet.engine.decision import Decision
 from napari_ossnet.engine.events import Message, Progress
-from napari_ossnet.engine.level_grid import CELLS_BESIDE, CORNERS, FACES, LevelGrid
+from napari_ossnet.engine.level_grid import LevelGrid
 from napari_ossnet.engine.point_evaluation import PointEvaluator
 from napari_ossnet.engine.sample_prediction import predict_children, upsampled_state
 from napari_ossnet.engine.tensors import Logits
@@ -142,7 +142,7 @@ class Octree:
             state[asked] = labels | KNOWN
             all_keys.append(asked)
             all_logits.append(logits)
-            beside = grid.shifted(asked[is_surprise], FACES)
+            beside = grid.neighbours(asked[is_surprise])
             there = state[beside]
             is_open = ((there & KNOWN) == 0) & (there != labels[is_surprise, None])
             asked = beside[is_open].unique()
@@ -155,7 +155,7 @@ class Octree:
         """Gives every corner of a cell of two labels a logit, and adds those cells to the level's."""
         while True:
             mixed = self._mixed_cells(level)
-            corners = level.grid.shifted(mixed, CORNERS).unique()
+            corners = level.grid.corners(mixed).unique()
             is_wanted = ~_is_member(corners, level.keys)
             if level.step >= self.caution.corners_step:
                 is_wanted |= (level.state[corners] & KNOWN) == 0
@@ -170,20 +170,20 @@ class Octree:
         """Cells with corners of different labels, sorted: each has an edge whose ends differ, and those are known."""
         boundary = level.keys[self._touches_other_label(level.state, level.grid, level.keys)]
         cells = level.grid.cells_around(boundary)
-        labels = level.state[level.grid.shifted(cells, CORNERS)] & LABEL
+        labels = level.state[level.grid.corners(cells)] & LABEL
         return cells[(labels != labels[:, :1]).any(dim=1)]
 
     def _cells_to_subdivide(self, level: Level, forced: Tensor | None) -> tuple[Tensor, Logits, Tensor]:
         """Cells (c,), their corners' logits (c, 8, classes), and which of them are forced (c,)."""
         grid = level.grid
         cells = level.cells
-        corners = grid.shifted(cells, CORNERS)
+        corners = grid.corners(cells)
         labels = level.state[corners] & LABEL
         is_mixed = (labels != labels[:, :1]).any(dim=1)
         logits = level.logits[torch.searchsorted(level.keys, corners)]
         is_chosen = is_mixed | self._is_doubtful(logits)
         if level.step >= self.caution.margin_step:
-            beside = grid.shifted(cells[is_mixed], CELLS_BESIDE).unique()
+            beside = grid.cells_around(grid.corners(cells[is_mixed]).unique())
             is_chosen |= _is_member(cells, beside)
         is_forced = torch.zeros_like(is_chosen) if forced is None else _is_member(cells, forced)
         is_chosen |= is_forced
@@ -195,7 +195,7 @@ class Octree:
         return margins.amin(dim=1) < self.caution.cells * variation(corner_logits)
 
     def _touches_other_label(self, state: Tensor, grid: LevelGrid, keys: Tensor) -> Tensor:
-        beside = state[grid.shifted(keys, FACES)] & LABEL
+        beside = state[grid.neighbours(keys)] & LABEL
         return (beside != (state[keys] & LABEL)[:, None]).any(dim=1)
 
 

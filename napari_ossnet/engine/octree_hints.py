@@ -10,7 +10,7 @@ from torch import Tensor
 
 from napari_ossnet.engine.fields.protocol import OccupancyField
 from napari_ossnet.engine.geometry import Lattice
-from napari_ossnet.engine.level_grid import CELLS_BESIDE, LevelGrid
+from napari_ossnet.engine.level_grid import LevelGrid
 from napari_ossnet.engine.octree import KNOWN, Level
 
 #: In the prior's object every sample down to this spacing, in grid voxels, is evaluated ...
@@ -19,6 +19,7 @@ SEARCH_SPACING = 8
 FINE_SEARCH_SPACING = 4
 #: Edge of those blocks in grid voxels: a cell of the latent grid of the tumour task.
 BLOCK = 32
+_BESIDE = torch.cartesian_prod(*[torch.arange(-1, 2)] * 3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +68,7 @@ class Hints:
         """Which locations (n, 3) lie in a block, or beside one, in which something was found."""
         blocks = torch.div(locations, BLOCK, rounding_mode="floor").long() + 1
         found = blocks[level.state[level.keys] > KNOWN].unique(dim=0)
-        beside = (found[:, None, :] + CELLS_BESIDE.to(found.device)).reshape(-1, 3)
+        beside = (found[:, None, :] + _BESIDE.to(found.device)).reshape(-1, 3)
         return torch.isin(_packed(blocks), _packed(beside))
 
     def _seeded(self, level: Level) -> Tensor | None:

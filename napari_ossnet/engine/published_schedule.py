@@ -20,7 +20,7 @@ from napari_ossnet.engine.decision import Decision
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.events import Message, Progress
 from napari_ossnet.engine.lattice_snapshot import LatticeSnapshot
-from napari_ossnet.engine.level_grid import FACES, LevelGrid, Triple
+from napari_ossnet.engine.level_grid import LevelGrid, Triple
 from napari_ossnet.engine.point_evaluation import PointEvaluator
 from napari_ossnet.engine.tensors import Logits
 
@@ -107,7 +107,7 @@ class _PublishedSchedule:
         grid = LevelGrid(lattice_shape=(i, j, k), steps=(1, 1, 1))
         keys = grid.keys_of(torch.div(points[is_sample], stage, rounding_mode="floor"))
         flat = labels.flatten()
-        is_boundary = (flat[grid.shifted(keys, FACES)] != flat[keys][:, None]).any(dim=1)
+        is_boundary = (flat[grid.neighbours(keys)] != flat[keys][:, None]).any(dim=1)
         return grid.samples_of(keys[is_boundary]), self._logits[is_sample][is_boundary]
 
     def _grid(self, step: int) -> LevelGrid:

@@ -11,7 +11,13 @@ from napari_ossnet.engine.events import Message
 START, STOP = (10, 12, 8), (26, 20, 30)
 
 
-@pytest.mark.parametrize("factor", [1, 2, 3, 4])
+@pytest.fixture(params=[((0, 1, 2), (-1, -1, 1)), ((2, 0, 1), (1, -1, -1)), ((1, 0, 2), (1, 1, 1))], ids=str)
+def a_turned_volume(request, toy):
+    axes, signs = request.param
+    return toy.volume((41, 38, 35), axes, signs)
+
+
+@pytest.mark.parametrize("factor", [1, 3, 4])
 def test_the_fine_mask_is_the_object_where_its_affine_says(factor, a_session, a_turned_volume, toy):
     toy.run(a_session.segment(toy.request(a_turned_volume)))
 
@@ -24,7 +30,7 @@ def test_the_fine_mask_is_the_object_where_its_affine_says(factor, a_session, a_
         assert np.array_equal(snapshot.labels > 0, toy.is_in_ball(snapshot))
 
 
-@pytest.mark.parametrize("factor", [1, 2, 4, 2.5])
+@pytest.mark.parametrize("factor", [2, 2.5])
 def test_the_fine_voxels_tile_the_box_exactly(factor, a_session, a_turned_volume, toy):
     toy.run(a_session.segment(toy.request(a_turned_volume)))
 
