@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import lightning.pytorch as lightning
 from lightning.pytorch.callbacks import Callback
 
-from napari_ossnet.engine.checkpoints import save_weights
+from napari_ossnet.engine.checkpoints import read_card, save_weights
 from napari_ossnet.engine.model_card import ModelCard
 from ossnet_training.config import Recipe
 from ossnet_training.logs import draw_curves
@@ -86,15 +87,8 @@ class KeepWeights(Callback):
 
     def __init__(self, run: RunFolder, card: ModelCard, clock: Clock) -> None:
         self._run, self._card, self._clock = run, card, clock
-        self.best_dice = -1.0
-
-    def state_dict(self) -> dict[str, Any]:
-        """Kept in checkpoints."""
-        return {"best_dice": self.best_dice}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Taken up from checkpoints."""
-        self.best_dice = state_dict["best_dice"]
+        # The file itself knows how good it is, also after a run was killed between weights and checkpoint.
+        self.best_dice = (read_card(run.best).dice or {}).get("dice", -1.0) if run.best.is_file() else -1.0
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: TrainingModule) -> None:
         """Write weights on rank 0."""
@@ -113,7 +107,5 @@ class KeepWeights(Callback):
         draw_curves(self._run)
 
     def _describe(self, scores: dict[str, float], step: int) -> ModelCard:
-        import dataclasses
-
         notes = f"{step} steps in {self._clock.elapsed_s / 60:.0f} minutes; run {self._run.name}"
         return dataclasses.replace(self._card, dice=scores, notes=notes)

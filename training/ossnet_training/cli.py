@@ -208,6 +208,7 @@ Command = Annotated[
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code: 0, 1 for failures, 2 for what the user can correct, 130 for Ctrl-C."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     try:
         tyro.cli(Command, args=arguments, prog="ossnet-train", description=__doc__).run()
     except (InputError, WeightsError) as error:

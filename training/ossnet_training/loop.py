@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -74,28 +77,56 @@ def fit(plan: RunPlan, *, has_bar: bool) -> None:
     recipe = plan.recipe
     module = TrainingModule(recipe, build_training_network(plan), plan.task)
     trainer = _build_trainer(plan, has_bar)
-    ranks, rank = trainer.world_size, trainer.global_rank
+    processes = Processes.from_environment()
     batches = ResumableBatches(
-        len(plan.training), recipe.batch_size, recipe.seed, lambda: int(trainer.global_step), rank, ranks
+        len(plan.training),
+        recipe.batch_size,
+        recipe.seed,
+        lambda: int(trainer.global_step),
+        processes.rank,
+        processes.count,
     )
     find_window = window_rule(module.network, plan.task)
     training = build_loader(CaseDataset(plan.training, find_window), batches, recipe.data.workers)
-    validation = build_loader(CaseDataset(plan.validation, find_window), _ranks_share(plan, rank, ranks), 0)
+    validation = build_loader(CaseDataset(plan.validation, find_window), _share(len(plan.validation), processes), 0)
     started_at = time.monotonic()
     try:
-        trainer.fit(module, training, validation, ckpt_path=plan.checkpoint, weights_only=False)
+        with _without_noise():
+            trainer.fit(module, training, validation, ckpt_path=plan.checkpoint, weights_only=False)
+            if module.judged_step != trainer.global_step:
+                trainer.validate(module, validation, verbose=False)
     except SystemExit as error:
         # Lightning turns Ctrl-C into an exit of its own.
         raise KeyboardInterrupt from error
     logger.info("stopped at step %d after %.1f min", trainer.global_step, (time.monotonic() - started_at) / 60)
-    if trainer.is_global_zero:
-        for log in trainer.loggers:
-            log.save()
-        draw_curves(plan.run)
 
 
-def _ranks_share(plan: RunPlan, rank: int, ranks: int) -> Any:
-    return [[(0, number)] for number in range(rank, len(plan.validation), ranks)]
+def _share(cases: int, processes: Processes) -> list[list[tuple[int, int]]]:
+    """The validation cases of this process, one a batch; empty batches make all processes take equally many."""
+    count = -(-cases // processes.count)
+    own = [[(0, number)] for number in range(processes.rank, cases, processes.count)]
+    return own + [[]] * (count - len(own))
+
+
+@contextmanager
+def _without_noise() -> Iterator[None]:
+    """Keep back warnings of Lightning's that are of no use to whoever trains."""
+    with warnings.catch_warnings():
+        for message in (
+            # Batches are a function of the steps done (see data.py), so that they do resume.
+            ".*your dataloader is not resumable.*",
+            # Reading a memory-mapped case costs less than a worker would.
+            ".*does not have many workers.*",
+            # Short epochs are fine; the metrics are of the steps.
+            ".*number of training batches.*",
+            # A rank may have an empty batch (see _share), which has no size and logs nothing.
+            ".*Trying to infer the `batch_size`.*",
+            # Of Lightning's about torch itself (2.6 with torch 2.13).
+            ".*LeafSpec.*",
+            ".*exists and is not empty.*",
+        ):
+            warnings.filterwarnings("ignore", message=message)
+        yield
 
 
 def _build_trainer(plan: RunPlan, has_bar: bool) -> lightning.Trainer:

@@ -59,6 +59,8 @@ class TrainingModule(lightning.LightningModule):
         self.task = task
         self._scores: list[Tensor] = []
         self._names = ""
+        #: The step at which the weights were validated last.
+        self.judged_step = -1
         self.average = copy.deepcopy(network).requires_grad_(False) if recipe.optimiser.average_decay else None
         #: Locations a volume and step; halved where the device's memory doesn't suffice.
         self.locations = recipe.sampling.locations
@@ -77,16 +79,17 @@ class TrainingModule(lightning.LightningModule):
         """Leave samples where they are: half precision travels when it is wanted, case by case."""
         return batch
 
-    def training_step(self, samples: Sequence[Sample], batch_index: int) -> Tensor | None:
-        """The loss of one step; None, which Lightning skips, after halving the locations for want of memory."""
+    def training_step(self, samples: Sequence[Sample], batch_index: int) -> Tensor:
+        """The loss of one step, with fewer locations from here on where the device's memory doesn't suffice."""
         self._names = ", ".join(sample.name for sample in samples)
-        try:
-            loss = self._loss(samples)
-        except torch.cuda.OutOfMemoryError as error:
-            self._halve_locations(error)
-            return None
+        loss = None
+        while loss is None:
+            try:
+                loss = self._loss(samples)
+            except torch.cuda.OutOfMemoryError as error:
+                self._halve_locations(error)
         if not torch.isfinite(loss):
-            raise self._not_finite(f"The loss became {float(loss)}")
+            raise self._not_finite(f"The loss became {loss.item()}")
         return loss
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
@@ -225,6 +228,7 @@ class TrainingModule(lightning.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the mean Dice of the whole foreground and of each class over all cases of all ranks."""
+        self.judged_step = self.global_step
         total = torch.stack(self._scores).sum(0) if self._scores else torch.zeros(len(self.task.classes) + 1)
         gathered = torch.cat([total, torch.tensor([float(len(self._scores))])]).float().to(self.device)
         self._scores.clear()

@@ -1,0 +1,105 @@
+"""Decoded cases: once, as the network sees them; and the checks before training, each with the case's name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from ossnet_training.cache import cache_cases, class_numbers, label_on_grid
+from ossnet_training.cases import find_cases
+
+from napari_ossnet.engine.errors import InputError
+from napari_ossnet.engine.tasks import get_task, prepare
+from napari_ossnet.engine.volume import Volume
+
+TASK = get_task("hippocampus")
+
+
+def test_a_case_is_decoded_once_and_again_when_its_file_changes(
+    a_data_set: Path, tmp_path: Path, a_case_writer: Callable[..., None]
+) -> None:
+    cases = find_cases(a_data_set)[:1]
+    (first,) = cache_cases(cases, TASK, (), tmp_path / "cache")
+    stamp = (first.folder / "grid.npy").stat().st_mtime_ns
+    (again,) = cache_cases(cases, TASK, (), tmp_path / "cache")
+    assert again.folder == first.folder
+    assert (again.folder / "grid.npy").stat().st_mtime_ns == stamp
+    a_case_writer(a_data_set, "case_0", 77)
+    (changed,) = cache_cases(cases, TASK, (), tmp_path / "cache")
+    assert changed.folder != first.folder
+
+
+def test_label_and_grid_lie_on_each_other(a_data_set: Path, tmp_path: Path) -> None:
+    (case,) = cache_cases(find_cases(a_data_set)[:1], TASK, (), tmp_path / "cache")
+    grid, label = case.grid(), case.label()
+    assert grid.shape == (1, *TASK.grid_shape)
+    assert label.shape == TASK.grid_shape
+    # The image is noise around its label's number.
+    assert grid[0][label == 2].mean() > grid[0][label == 1].mean() > grid[0][label == 0].mean() + 0.5
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_label_follows_the_scan_into_the_grid_in_any_orientation(flip: bool) -> None:
+    affine = np.diag([-1.0 if flip else 1.0, 1.0, 1.0, 1.0])
+    rng = np.random.default_rng(0)
+    truth = np.zeros((20, 24, 18), dtype=np.uint8)
+    truth[3:9, 5:11, 2:9] = 1
+    data = (truth * 5.0 + rng.normal(0, 0.1, truth.shape)).astype(np.float32)
+    prepared = prepare(TASK, Volume(data=data[None], affine=affine, channel_names=("mr",)))
+    label = label_on_grid(truth, prepared)
+    assert label.sum() == truth.sum()
+    assert prepared.grid[0][label == 1].min() > prepared.grid[0][label == 0].max()
+
+
+def test_all_broken_cases_are_named_at_once(
+    a_data_set: Path, tmp_path: Path, a_case_writer: Callable[..., None]
+) -> None:
+    holes = np.zeros((16, 17, 16), dtype=np.float32)
+    holes[4:8, 4:8, 4:8] = 1.5
+    a_case_writer(a_data_set, "case_0", 0, label=holes)
+    a_case_writer(a_data_set, "case_1", 1, label=np.zeros((16, 17, 16), dtype=np.uint8))
+    a_case_writer(a_data_set, "case_2", 2, label=np.full((16, 17, 16), 9, dtype=np.uint8))
+    a_case_writer(a_data_set, "case_3", 3, label=np.ones((16, 17, 17), dtype=np.uint8))
+    (a_data_set / "images" / "case_4.nii.gz").unlink()
+    (a_data_set / "labels" / "case_5.nii.gz").write_text("not a scan")
+    with pytest.raises(InputError) as caught:
+        cache_cases(find_cases(a_data_set), TASK, (), tmp_path / "cache")
+    lines = str(caught.value).splitlines()
+    for name, complaint in {
+        "case_0": "whole numbers, found 1.5",
+        "case_1": "empty",
+        "case_2": "found 9",
+        "case_3": "(16, 17, 17)",
+        "case_4": "missing case_4.nii.gz",
+        "case_5": "case_5",
+    }.items():
+        assert any(f"Case {name}:" in line and complaint in line for line in lines), (name, lines)
+
+
+def test_labels_of_strings_are_refused(a_data_set: Path, tmp_path: Path) -> None:
+    path = a_data_set / "labels" / "case_0.nii.gz"
+    raw = np.zeros((16, 17, 16), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
+    nib.save(nib.Nifti1Image(raw, np.eye(4)), path)
+    with pytest.raises(InputError, match="case_0"):
+        cache_cases(find_cases(a_data_set)[:1], TASK, (), tmp_path / "cache")
+
+
+def test_a_class_that_is_never_there_is_noticed(
+    a_data_set: Path, tmp_path: Path, a_case_writer: Callable[..., None]
+) -> None:
+    for number in range(6):
+        label = np.zeros((16, 17, 16), dtype=np.uint8)
+        label[5:9, 5:9, 5:9] = 1
+        a_case_writer(a_data_set, f"case_{number}", number, label=label)
+    with pytest.raises(InputError, match="class posterior"):
+        cache_cases(find_cases(a_data_set), TASK, (), tmp_path / "cache")
+
+
+def test_labels_are_mapped_to_classes() -> None:
+    label = np.array([0, 3, 7, 3], dtype=np.float32)
+    assert class_numbers(label, TASK, ((3, 2), (7, 1))).tolist() == [0, 2, 1, 2]
+    # One foreground class takes every label above 0.
+    assert class_numbers(np.array([0, 1, 2, 4]), get_task("brats"), ()).tolist() == [0, 1, 1, 1]

@@ -1,0 +1,181 @@
+"""Whole runs on a tiny data set: what they leave behind, and that being killed costs nothing."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from ossnet_training.checkpointing import newest_readable, saved_checkpoints
+from ossnet_training.cli import main
+from ossnet_training.recipe_files import load_recipe
+from ossnet_training.run_folder import find_run
+
+from napari_ossnet.engine.checkpoints import load_checkpoint
+
+#: Four training cases in batches of two for three epochs.
+ALL_STEPS = 6
+
+
+def _fit(a_recipe: Path, a_data_set: Path, *words: str) -> int:
+    return main(["fit", str(a_recipe), "--data", str(a_data_set), "--name", "tiny", *words])
+
+
+def _last_step() -> int:
+    newest = newest_readable(find_run("tiny").checkpoints)
+    assert newest is not None
+    return int(torch.load(newest, weights_only=False)["global_step"])
+
+
+def test_a_run_leaves_a_folder_that_explains_itself(a_recipe: Path, a_data_set: Path) -> None:
+    assert _fit(a_recipe, a_data_set) == 0
+    run = find_run("tiny")
+    assert run.recipe() == load_recipe(str(a_recipe), [f"data.path={a_data_set}"])
+    for path in (run.split, run.path / "environment.json", run.metrics, run.curves, run.best, run.last):
+        assert path.stat().st_size > 0, path
+    with run.metrics.open() as file:
+        rows = list(csv.DictReader(file))
+    assert float(rows[-1]["step"]) == ALL_STEPS - 1
+    assert sum(bool(row.get("dice_anterior")) for row in rows) == 3
+    loaded = load_checkpoint(run.best)
+    assert loaded.card.variant == "x"
+    assert loaded.card.task.grid_shape == (16, 16, 16)
+    assert loaded.card.dice is not None
+    assert _last_step() == ALL_STEPS
+
+
+def test_a_name_that_is_taken_is_refused_and_kept(a_recipe: Path, a_data_set: Path, capsys) -> None:
+    assert _fit(a_recipe, a_data_set) == 0
+    before = find_run("tiny").best.read_bytes()
+    assert _fit(a_recipe, a_data_set) == 2
+    assert "--resume auto" in capsys.readouterr().err
+    assert find_run("tiny").best.read_bytes() == before
+
+
+@pytest.mark.parametrize("variant", ["c", "unet-3d", "unet-2d"])
+def test_other_variants_train_by_the_same_command(a_recipe: Path, a_data_set: Path, variant: str) -> None:
+    text = a_recipe.read_text()
+    network = {
+        "c": "encoder_channels = [4, 8]\ndecoder_features = 16\ndecoder_blocks = 2\n",
+        "unet-3d": "encoder_channels = [8, 16]\ndecoder_channels = [8]\n",
+        "unet-2d": "encoder_channels = [8, 16]\ndecoder_channels = [8]\n",
+    }[variant]
+    start, rest = text.split("[network]")
+    a_recipe.write_text(f"{start}[network]\n{network}\n[data]{rest.split('[data]')[1]}")
+    strategy = "all" if variant == "unet-3d" else "border"
+    assert _fit(a_recipe, a_data_set, f"variant={variant}", f"strategy={strategy}", "epochs=1") == 0
+    assert load_checkpoint(find_run("tiny").best).card.variant == variant
+
+
+def test_adaptive_sampling_in_boxes_and_by_minutes_trains_too(a_recipe: Path, a_data_set: Path) -> None:
+    words = ["strategy=adaptive", "protocol=dense", "schedule=cosine", "dice=0.5"]
+    assert _fit(a_recipe, a_data_set, "--minutes", "0.02", *words) == 0
+    assert find_run("tiny").best.is_file()
+    boxes = ["boxes=4", "box_voxels=8", "epochs=1"]
+    assert main(["fit", str(a_recipe), "--data", str(a_data_set), "--name", "boxes", *boxes]) == 0
+
+
+def _start(a_recipe: Path, a_data_set: Path, a_home: Path, *words: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "ossnet_training.cli", "fit", str(a_recipe), "--data", str(a_data_set)]
+    environment = os.environ | {"OSSNET_HOME": str(a_home), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([*command, "--name", "tiny", "--resume", "auto", *words], env=environment)
+
+
+@pytest.mark.slow
+def test_resume_after_sigkill_ends_with_the_same_number_of_steps(
+    a_recipe: Path, a_data_set: Path, a_home: Path
+) -> None:
+    # Enough locations for a step to take a while, so that the kill comes in the middle.
+    process = _start(a_recipe, a_data_set, a_home, "epochs=30", "locations=20000", "sampling.locations=20000")
+    folder = a_home / "runs" / "tiny" / "checkpoints"
+    deadline = time.monotonic() + 240
+    while not saved_checkpoints(folder) and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert 0 < _last_step() < 60
+    assert _start(a_recipe, a_data_set, a_home, "epochs=30", "sampling.locations=20000").wait() == 0
+    assert _last_step() == 60
+    steps = [row["step"] for row in find_run("tiny").rows()]
+    assert steps == sorted(set(steps))
+
+
+def test_resume_goes_on_in_the_middle_of_an_epoch_as_if_never_stopped(a_recipe: Path, a_data_set: Path) -> None:
+    assert _fit(a_recipe, a_data_set) == 0
+    whole = load_checkpoint(find_run("tiny").last).network.state_dict()
+    assert main(["fit", str(a_recipe), "--data", str(a_data_set), "--name", "parts", "epochs=1"]) == 0
+    words = ["--name", "parts", "--resume", "auto"]
+    assert main(["fit", str(a_recipe), "--data", str(a_data_set), *words]) == 0
+    parts = load_checkpoint(find_run("parts").last).network.state_dict()
+    for name, tensor in whole.items():
+        torch.testing.assert_close(parts[name], tensor, rtol=0, atol=1e-6, msg=name)
+
+
+def test_resume_passes_over_a_corrupt_newest_checkpoint(a_recipe: Path, a_data_set: Path, caplog) -> None:
+    assert _fit(a_recipe, a_data_set) == 0
+    newest, before = saved_checkpoints(find_run("tiny").checkpoints)[:2]
+    newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
+    assert newest_readable(newest.parent) == before
+    assert newest.name in caplog.text
+    assert _fit(a_recipe, a_data_set, "--resume", "auto") == 0
+    assert _last_step() == ALL_STEPS
+
+
+def test_init_from_starts_from_weights_and_refuses_those_of_another_geometry(
+    a_recipe: Path, a_data_set: Path, capsys
+) -> None:
+    assert _fit(a_recipe, a_data_set) == 0
+    best = find_run("tiny").best
+    words = ["--init-from", str(best), "--name", "second", "epochs=1", "learning_rate=0", "pade_learning_rate=0"]
+    assert main(["fit", str(a_recipe), "--data", str(a_data_set), *words]) == 0
+    first, second = (load_checkpoint(p).network.state_dict() for p in (best, find_run("second").last))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    words = ["--init-from", str(best), "--name", "third", "network.decoder_width=12"]
+    assert main(["fit", str(a_recipe), "--data", str(a_data_set), *words]) == 2
+    assert "don't fit" in capsys.readouterr().err
+
+
+def test_a_loss_that_is_no_number_names_the_cases_and_keeps_the_last_good_checkpoint(
+    a_recipe: Path, a_data_set: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ossnet_training.module as module
+
+    loss = module.occupancy_loss
+    calls = []
+
+    def spoilt(logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        return loss(logits, classes) * (float("nan") if len(calls) > 4 else 1.0)
+
+    monkeypatch.setattr(module, "occupancy_loss", spoilt)
+    assert _fit(a_recipe, a_data_set, "checkpoint_seconds=1") == 1
+    assert "case_" in capsys.readouterr().err
+    weights = load_checkpoint(find_run("tiny").last).network.state_dict()
+    assert all(torch.isfinite(tensor).all() for tensor in weights.values())
+
+
+def test_too_little_memory_halves_the_locations_and_goes_on(
+    a_recipe: Path, a_data_set: Path, monkeypatch: pytest.MonkeyPatch, caplog
+) -> None:
+    import ossnet_training.module as module
+
+    passes = module.training_logits
+    counts = []
+
+    def frugal(network, grids, draws, windows, box_voxels):
+        counts.append(len(draws[0].indices))
+        if counts[-1] > 64:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return passes(network, grids, draws, windows, box_voxels)
+
+    monkeypatch.setattr(module, "training_logits", frugal)
+    assert _fit(a_recipe, a_data_set, "sampling.locations=256") == 0
+    assert counts[:3] == [256, 128, 64]
+    assert "64 locations" in caplog.text
+    assert find_run("tiny").best.is_file()

@@ -1,0 +1,65 @@
+"""Recipes as data: all of them parse, for every variant; what is wrong is said at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ossnet_training.planning import task_of
+from ossnet_training.recipe_files import load_recipe, recipe_names, recipe_toml
+
+from napari_ossnet.engine.errors import InputError
+from napari_ossnet.engine.networks.variants import VARIANTS, config_for_task
+
+
+@pytest.mark.parametrize("name", recipe_names())
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_bundled_recipe_fits_the_settings_for_every_variant(name: str, variant: str, tmp_path: Path) -> None:
+    recipe = load_recipe(name, [f"variant={variant}"])
+    assert recipe.variant == variant
+    assert set(recipe.network) <= set(config_for_task(variant, task_of(recipe)))
+    written = tmp_path / "again.toml"
+    written.write_text(recipe_toml(recipe), encoding="utf-8")
+    assert load_recipe(str(written)) == recipe
+
+
+def test_brats_has_the_papers_settings() -> None:
+    recipe = load_recipe("brats")
+    assert (recipe.epochs, recipe.batch_size, recipe.sampling.locations) == (50, 8, 2**14)
+    assert (recipe.optimiser.lookahead_steps, recipe.optimiser.lookahead_alpha) == (5, 0.8)
+    assert (recipe.optimiser.learning_rate, recipe.optimiser.pade_learning_rate) == (3e-4, 1e-2)
+    assert recipe.optimiser.milestones == (20, 30)
+    assert recipe.loss.auxiliary == 0.1
+    assert recipe.validation.locations == 2**17
+
+
+def test_overrides_are_typed_and_found_by_their_bare_name() -> None:
+    recipe = load_recipe("brats", ["epochs=3", "boxes=2", "validation.locations=7", "milestones=[1]", "seed=4"])
+    assert recipe.epochs == 3
+    assert recipe.sampling.boxes == 2
+    assert recipe.validation.locations == 7
+    assert recipe.optimiser.milestones == (1,)
+    assert recipe.seed == 4
+
+
+def test_all_problems_are_told_at_once() -> None:
+    words = ["nonsense=1", "locations=5", "epochs=many", "sampling.stratgy=border", "variant=z", "boxes"]
+    with pytest.raises(InputError) as caught:
+        load_recipe("brats", words)
+    text = str(caught.value)
+    for part in ("nonsense", "sampling.locations, validation.locations", "epochs", "stratgy", "variant z", "'boxes'"):
+        assert part in text
+    with pytest.raises(InputError, match=r"epochs.*\n.*flip_axes"):
+        load_recipe("brats", ["epochs=0", "flip_axes=[3]"])
+
+
+def test_an_unknown_recipe_names_those_that_there_are() -> None:
+    with pytest.raises(InputError, match="hippocampus"):
+        load_recipe("brain")
+
+
+def test_a_recipe_that_is_no_toml_says_where(tmp_path: Path) -> None:
+    path = tmp_path / "broken.toml"
+    path.write_text("epochs = = 3")
+    with pytest.raises(InputError, match="line 1"):
+        load_recipe(str(path))
