@@ -18,9 +18,10 @@ from napari_ossnet.engine.networks.trilinear import corners_and_weights, weighte
 BLOCK = 8
 #: As many locations pay for their block; measured in multiply-adds and confirmed by the clock.
 LOCATIONS_A_BLOCK = 12
-#: Blocks, or windows, that are convolved at once: fixed sizes, because each new size costs the backend a set-up.
-BLOCKS_AT_ONCE = 16
-WINDOWS_AT_ONCE = 256
+#: Blocks that are kept however small the budget.
+LEAST_CAPACITY = 16
+#: Voxels of blocks, or of windows, that are convolved at once: more fill a GPU, fewer stay in a CPU's cache.
+VOXELS_AT_ONCE = {"cpu": 2**15, "cuda": 2**20, "mps": 2**19}
 
 
 class LocalFeatures:
@@ -42,7 +43,8 @@ class LocalFeatures:
         count = self.blocks[0] * self.blocks[1] * self.blocks[2]
         device = grid.device
         block_bytes = self.edge**3 * branch.out_channels * 4
-        self.capacity = max(BLOCKS_AT_ONCE, min(count, memory_bytes // block_bytes))
+        self._voxels_at_once = VOXELS_AT_ONCE.get(device.type, 2**19)
+        self.capacity = min(count, max(LEAST_CAPACITY, memory_bytes // block_bytes))
         #: Row of each block in the pool (-1: not there), locations that it was asked for, and when it was used last.
         self._slots = torch.full((count,), -1, dtype=torch.long, device=device)
         self._asked = torch.zeros(count, dtype=torch.long, device=device)
@@ -90,11 +92,13 @@ class LocalFeatures:
             return
         places = self._free_places(len(missing))
         evicted = self._owners[places]
-        self._slots[evicted[evicted >= 0]] = -1
+        evicted = evicted[evicted >= 0]
+        self._slots[evicted], self._asked[evicted] = -1, 0
         self._owners[places], self._slots[missing], self._used[places] = missing, places, self._clock
         rows = self._pool.view(-1, self.edge**3, self.branch.out_channels)
-        for some, there in zip(missing.split(BLOCKS_AT_ONCE), places.split(BLOCKS_AT_ONCE), strict=True):
-            rows[there] = self._convolved(self._firsts(some), self.edge, BLOCKS_AT_ONCE)
+        at_once = self._at_once(self.edge)
+        for some, there in zip(missing.split(at_once), places.split(at_once), strict=True):
+            rows[there] = self._convolved(self._firsts(some), self.edge)
         self.computed_blocks += len(missing)
 
     def _free_places(self, count: int) -> Tensor:
@@ -102,7 +106,7 @@ class LocalFeatures:
         grown = len(self._pool) // self.edge**3
         used = int((self._owners[:grown] >= 0).sum())
         if used + count > grown and grown < self.capacity:
-            size = min(self.capacity, max(2 * grown, used + count, 4 * BLOCKS_AT_ONCE))
+            size = min(self.capacity, max(2 * grown, used + count, 4 * LEAST_CAPACITY))
             pool = self._pool.new_empty((size * self.edge**3, self.branch.out_channels))
             pool[: len(self._pool)] = self._pool
             self._pool, grown = pool, size
@@ -124,39 +128,45 @@ class LocalFeatures:
             shares = torch.stack([1 - fraction, fraction], dim=1)  # (n, 2, 3)
             weights = torch.einsum("ni,nj,nk->nijk", shares[..., 0], shares[..., 1], shares[..., 2]).flatten(1)
         self.computed_windows += len(frame)
+        at_once = self._at_once(count)
         parts = [
-            (self._convolved(some, count, WINDOWS_AT_ONCE) * share[..., None]).sum(1)
-            for some, share in zip(lower.long().split(WINDOWS_AT_ONCE), weights.split(WINDOWS_AT_ONCE), strict=True)
+            (self._convolved(some, count) * share[..., None]).sum(1)
+            for some, share in zip(lower.long().split(at_once), weights.split(at_once), strict=True)
         ]
         return torch.cat(parts)
 
-    def _convolved(self, firsts: Tensor, count: int, at_once: int) -> Tensor:
+    def _at_once(self, count: int) -> int:
+        """Boxes of ``count``^3 feature voxels that are convolved at once."""
+        return int(max(1, self._voxels_at_once // (count + 2 * self.branch.radius) ** 3))
+
+    def _convolved(self, firsts: Tensor, count: int) -> Tensor:
         """Features (n, count^3, channels) of the boxes of feature voxels that begin at ``firsts`` (n, 3)."""
         branch = self.branch
         size = branch.scale * (count + 2 * branch.radius)
-        windows = gather_windows(self.grid, branch.scale * (firsts - branch.radius), size, at_once)
+        windows = gather_windows(self.grid, branch.scale * (firsts - branch.radius), size)
         features = branch.convolve(windows)[: len(firsts)]
         return features.permute(0, 2, 3, 4, 1).flatten(1, 3)
 
 
-def gather_windows(grid: Tensor, starts: Tensor, size: int, at_least: int) -> Tensor:
+def gather_windows(grid: Tensor, starts: Tensor, size: int) -> Tensor:
     """Boxes of ``size``^3 voxels of a grid, zeros where they leave it.
 
     Args:
         grid: (channels, i, j, k).
         starts: First voxel of each box, int (n, 3).
         size: Voxels an axis.
-        at_least: Boxes to return; more than n are filled with zeros.
 
     Returns:
-        (max(n, at_least), channels, size, size, size).
+        (n or a few more, channels, size, size, size): as many as the next power of two, because each new number costs
+        the convolutions a set-up; those beyond n are zero.
     """
-    windows = grid.new_zeros((max(len(starts), at_least), grid.shape[0], size, size, size))
     ends = [extent - size for extent in grid.shape[1:]]
-    # A slice each: several times faster on the CPU than one gather over a strided view of all windows.
-    for index, (i, j, k) in enumerate(starts.tolist()):
-        if 0 <= i <= ends[0] and 0 <= j <= ends[1] and 0 <= k <= ends[2]:
-            windows[index] = grid[:, i : i + size, j : j + size, k : k + size]
-        else:
-            windows[index] = cut_box(grid, (i, j, k), (size, size, size))
-    return windows
+    windows = [
+        grid[:, i : i + size, j : j + size, k : k + size]
+        if 0 <= i <= ends[0] and 0 <= j <= ends[1] and 0 <= k <= ends[2]
+        else cut_box(grid, (i, j, k), (size, size, size))
+        for i, j, k in starts.tolist()
+    ]
+    spare = (1 << (len(windows) - 1).bit_length()) - len(windows)
+    # A slice each: on the CPU several times faster than one gather over a strided view of all windows.
+    return torch.stack(windows + spare * [grid.new_zeros(()).expand(windows[0].shape)])

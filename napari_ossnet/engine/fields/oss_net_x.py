@@ -20,7 +20,7 @@ from napari_ossnet.engine.tensors import Locations, Logits
 #: Where the auxiliary segmentation is at least this sure, within half a cell, the prior says "may be occupied".
 PRIOR_PROBABILITY = 0.2
 #: What kept local features may take without a budget, and the share of a budget.
-FEATURE_BYTES = 2**28
+FEATURE_BYTES = 2**27
 FEATURE_SHARE = 0.25
 #: Locations that a CPU works on at a time: their features stay in the cache.
 CPU_BLOCK = 2048

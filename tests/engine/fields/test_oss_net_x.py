@@ -105,7 +105,7 @@ def test_a_block_that_is_asked_again_and_again_is_computed_once(a_network: OSSNe
 
 
 def test_a_window_that_leaves_the_grid_is_zero_outside(a_grid: torch.Tensor) -> None:
-    windows = local_features.gather_windows(a_grid, torch.tensor([[-2, 0, 0], [3, 4, 5], [50, 0, 0]]), 6, 4)
+    windows = local_features.gather_windows(a_grid, torch.tensor([[-2, 0, 0], [3, 4, 5], [50, 0, 0]]), 6)
     assert windows.shape == (4, 2, 6, 6, 6)
     assert torch.equal(windows[0, :, 2:], a_grid[:, :4, :6, :6])
     assert torch.equal(windows[1], a_grid[:, 3:9, 4:10, 5:11])
