@@ -13,9 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_ossnet.engine.phantom.random_fields import FloatArray, layered_noise, smooth_noise
-from napari_ossnet.engine.phantom.tissues import TISSUE_COUNT, Tissue
+from napari_ossnet.engine.phantom.tissues import FLUIDS, TISSUE_COUNT, Tissue, member_table
 from napari_ossnet.engine.phantom.tumour import Lesion
 
+_IS_FLUID = member_table(*FLUIDS)
+_IS_CORTEX = member_table(Tissue.CORTEX)
+_IS_GREY = member_table(Tissue.CORTEX, Tissue.LIMBIC)
 MODALITIES = ("flair", "t1", "t1ce", "t2")
 Range = tuple[float, float]
 
@@ -98,26 +101,26 @@ def _core_flair(rng: np.random.Generator, kind: str, gain: float) -> float:
     return gain * float(rng.uniform(0.75, 1.1))
 
 
-def paint(rng: np.random.Generator, tissues: NDArray[np.uint8], flow: FloatArray) -> FloatArray:
+def paint(rng: np.random.Generator, tissues: NDArray[np.uint8], flow: FloatArray, depth: FloatArray) -> FloatArray:
     """Healthy tissue in the four modalities: (4, i, j, k), white matter about 1.
 
     Args:
         rng: Source of randomness.
         tissues: The posed head, 1 mm.
         flow: 0 to 1, where moving fluid is not dark in FLAIR.
+        depth: Distance from the surface of the brain in mm.
     """
     shared = layered_noise(rng, tissues.shape, {16.0: 0.6, 7.0: 0.6, 3.0: 0.5})
+    fluid = _IS_FLUID[tissues]
     channels = []
     for modality in MODALITIES:
         image = draw_means(rng, modality)[tissues]
-        own = smooth_noise(rng, tissues.shape, 24.0)
-        texture = rng.uniform(0.01, 0.045) * shared * rng.choice([-1, 1]) + rng.uniform(0.01, 0.05) * own
-        image *= 1 + texture.astype(np.float32)
+        common, own = rng.uniform(-0.045, 0.045), rng.uniform(0.01, 0.05)
+        image *= 1 + common * shared + own * smooth_noise(rng, tissues.shape, 24.0)
         if modality == "flair":
-            fluid = np.isin(tissues, (Tissue.CSF, Tissue.VENTRICLE))
-            image = np.where(fluid, image + flow * np.float32(rng.uniform(0.3, 1.1)), image)
-            image = _brighter_cortex(rng, image, tissues)
-        channels.append(image.astype(np.float32))
+            image[fluid] += flow[fluid] * np.float32(rng.uniform(0.3, 1.1))
+            image *= _cortex_gain(rng, tissues, depth)
+        channels.append(image)
     return np.stack(channels)
 
 
@@ -140,7 +143,7 @@ def draw_means(rng: np.random.Generator, modality: str) -> FloatArray:
     table[Tissue.BRAIN_STEM] = about(1.0 if modality in ("flair", "t2") else 0.95, 0.06)
     table[Tissue.CEREBELLUM_WHITE] = about(1.0, 0.05)
     table[Tissue.CEREBELLUM_CORTEX] = about(cortex, 0.06)
-    table[Tissue.LIMBIC] = about(cortex, 0.05) * (1.05 if modality == "flair" else 1.0)
+    table[Tissue.LIMBIC] = about(cortex, 0.05) * _limbic_gain(rng, modality)
     table[Tissue.CHOROID] = rng.uniform(1.2, 2.4) if modality == "t1ce" else about(cortex, 0.15)
     table[Tissue.VESSEL] = _vessel(rng, modality)
     for tissue in (Tissue.SOFT_TISSUE, Tissue.BONE, Tissue.FAT, Tissue.EYE):
@@ -152,7 +155,7 @@ def add_lesion(rng: np.random.Generator, image: FloatArray, lesion: Lesion, kind
     """Change the four channels (in place) where there is tumour."""
     look = draw_look(rng, kind)
     for channel, modality in enumerate(MODALITIES):
-        target = image[channel]
+        target = image[channel][lesion.window]
         target += lesion.water * (np.float32(look.oedema.of(modality)) - target)
         solid = lesion.necrosis + lesion.enhancement
         other = np.clip(1 - solid, 0, 1)
@@ -171,7 +174,14 @@ def _vessel(rng: np.random.Generator, modality: str) -> float:
     return float(rng.uniform(0.2, 1.1))
 
 
-def _brighter_cortex(rng: np.random.Generator, image: FloatArray, tissues: NDArray[np.uint8]) -> FloatArray:
-    """Limbic and insular cortex is brighter in FLAIR than the rest: a smooth gain of cortex alone."""
-    gain = np.maximum(smooth_noise(rng, tissues.shape, 28.0) - 0.4, 0) * np.float32(rng.uniform(0, 0.16))
-    return np.where(np.isin(tissues, (Tissue.CORTEX, Tissue.LIMBIC)), image * (1 + gain), image)
+def _limbic_gain(rng: np.random.Generator, modality: str) -> float:
+    """Hippocampus and amygdala are brighter than other cortex in FLAIR, less so in T2."""
+    return float(rng.uniform(1.0, {"flair": 1.4, "t2": 1.15}.get(modality, 1.0)))
+
+
+def _cortex_gain(rng: np.random.Generator, tissues: NDArray[np.uint8], depth: FloatArray) -> FloatArray:
+    """Insula, cingulum and other cortex far from the brain's surface is brighter in FLAIR; so are random patches."""
+    patches = np.maximum(smooth_noise(rng, tissues.shape, 28.0) - 0.4, 0) * rng.uniform(0, 0.16)
+    deep = np.clip((depth - rng.uniform(6, 12)) / rng.uniform(5, 12), 0, 1) * rng.uniform(0, 0.35)
+    deep *= _IS_CORTEX[tissues]
+    return 1 + patches * _IS_GREY[tissues] + deep

@@ -20,7 +20,8 @@ from napari_ossnet.engine.phantom.distractors import (
 )
 from napari_ossnet.engine.phantom.random_fields import FloatArray, linear_matrix, separable, smooth_noise
 from napari_ossnet.engine.phantom.remap import remapped
-from napari_ossnet.engine.phantom.tumour import COARSE, WORK, Lesion, closed_brain, grow, place_core, push_of
+from napari_ossnet.engine.phantom.tissues import Tissue
+from napari_ossnet.engine.phantom.tumour import COARSE, WORK, closed_brain, grow, place_core, push_of
 from napari_ossnet.engine.phantom.tumour_kinds import TumourPlan, TumourRanges, draw_plan
 
 
@@ -67,20 +68,22 @@ def make_scan(rng: np.random.Generator, head: Head, ranges: ScanRanges) -> Synth
     rendered = pose.render(box)
     tissues = rendered.tissues
     lesions = [grow(rng, tissues, box, core, plan) for core, plan in zip(cores, plans, strict=True)]
-    depth = _mask_depth(rng, tissues, lesions, rendered.brain)
+    labels = np.zeros(tissues.shape, dtype=np.uint8)
+    for lesion in lesions:
+        part = labels[lesion.window]
+        part[lesion.labels > 0] = lesion.labels[lesion.labels > 0]
+    depth = _brain_depth(tissues, labels)
+    mask_depth = _mask_depth(rng, tissues, depth, rendered.brain)
     if rendered.images is None:
-        image = _painted(rng, tissues, depth, ranges)
+        image = _painted(rng, tissues, depth, mask_depth, ranges)
     else:
         image = remapped(rng, rendered.images, tissues)
     add_spots(rng, image, tissues, ranges.distractors)
-    labels = np.zeros(tissues.shape, dtype=np.uint8)
     for plan, lesion in zip(plans, lesions, strict=True):
         add_lesion(rng, image, lesion, plan.kind)
-        labels = np.where(lesion.labels > 0, lesion.labels, labels)
     image = np.stack([acquire(rng, channel, ranges.acquisition) for channel in image])
-    mask = depth > 0
-    image *= mask
-    return SyntheticScan(image=image, labels=labels * mask, box=box, head=head.name, plans=tuple(plans))
+    mask = mask_depth > 0
+    return SyntheticScan(image=image * mask, labels=labels * mask, box=box, head=head.name, plans=tuple(plans))
 
 
 def _draw_plans(rng: np.random.Generator, ranges: ScanRanges) -> list[TumourPlan]:
@@ -90,28 +93,36 @@ def _draw_plans(rng: np.random.Generator, ranges: ScanRanges) -> list[TumourPlan
     return [draw_plan(rng, ranges.tumour) for _ in range(count)]
 
 
-def _painted(rng: np.random.Generator, tissues: NDArray[np.uint8], depth: FloatArray, ranges: ScanRanges) -> FloatArray:
+def _painted(
+    rng: np.random.Generator,
+    tissues: NDArray[np.uint8],
+    depth: FloatArray,
+    mask_depth: FloatArray,
+    ranges: ScanRanges,
+) -> FloatArray:
     tissues = tissues.copy()
     add_vessels(rng, tissues)
-    image = paint(rng, tissues, flow_field(rng, tissues.shape, ranges.distractors))
+    image = paint(rng, tissues, flow_field(rng, tissues.shape, ranges.distractors), depth)
     add_caps(rng, image, tissues, ranges.distractors)
-    add_meninges(rng, image, depth)
+    add_meninges(rng, image, mask_depth)
     return image
 
 
-def _mask_depth(
-    rng: np.random.Generator, tissues: NDArray[np.uint8], lesions: list[Lesion], brain: NDArray[np.bool_] | None
-) -> FloatArray:
-    """Distance from the surface of an imperfect brain mask in mm, positive inside."""
+def _brain_depth(tissues: NDArray[np.uint8], labels: NDArray[np.uint8]) -> FloatArray:
+    """Distance from the surface of the brain with its sulci filled, in mm, positive inside."""
     coarse = tissues[::WORK, ::WORK, ::WORK].copy()
-    for lesion in lesions:
-        coarse[lesion.labels[::WORK, ::WORK, ::WORK] > 0] = 4
+    coarse[labels[::WORK, ::WORK, ::WORK] > 0] = Tissue.WHITE
     distance = closed_brain(coarse, WORK, radius_mm=6.0)
     matrices = [linear_matrix(np.arange(n) / WORK, m) for n, m in zip(tissues.shape, distance.shape, strict=True)]
-    depth = separable(matrices, distance)
-    depth += smooth_noise(rng, tissues.shape, 14.0) * np.float32(rng.uniform(0.1, 1.3)) + np.float32(
-        rng.uniform(-0.3, 3.0)
-    )
+    return separable(matrices, distance)
+
+
+def _mask_depth(
+    rng: np.random.Generator, tissues: NDArray[np.uint8], depth: FloatArray, brain: NDArray[np.bool_] | None
+) -> FloatArray:
+    """Distance from the surface of an imperfect brain mask in mm, positive inside."""
+    uneven = smooth_noise(rng, tissues.shape, 14.0) * np.float32(rng.uniform(0.1, 1.3))
+    depth = depth + uneven + np.float32(rng.uniform(-0.3, 3.0))
     if brain is not None:
         depth = np.where(brain, depth, -1)
     return np.where(tissues > 0, depth, -1).astype(np.float32)

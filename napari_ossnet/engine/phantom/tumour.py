@@ -31,9 +31,10 @@ _IS_FLUID = member_table(*FLUIDS)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lesion:
-    """A tumour on the voxels of a box.
+    """A tumour on the voxels of a window.
 
     Attributes:
+        window: Where the arrays lie in the box that the tumour was grown in.
         labels: uint8: 1 core without enhancement or necrosis, 2 oedema, 3 enhancing; 0 elsewhere.
         water: 0 to 1, how much of the oedema's change of contrast a voxel has.
         core: 0 to 1, the share of core tissue.
@@ -41,6 +42,7 @@ class Lesion:
         enhancement: 0 to 1, the enhancing share of the core.
     """
 
+    window: Box
     labels: NDArray[np.uint8]
     water: FloatArray
     core: FloatArray
@@ -104,12 +106,14 @@ def grow(rng: np.random.Generator, tissues: NDArray[np.uint8], box: Box, core: C
         core: From `place_core`.
         plan: What kind of tumour it is to be.
     """
-    depth = _upsampled(core.depth, core.box, core.stride, box) + smooth_noise(rng, tissues.shape, 2.5) * 0.35
-    inside = depth > 0
+    window = _window(core, box, plan)
+    tissues = tissues[window]
+    depth = _upsampled(core.depth, core.box, core.stride, _within(box, window))
+    depth += smooth_noise(rng, tissues.shape, 2.5) * np.float32(0.35)
+    inside = (depth > 0) & _BRAIN[tissues]
     reach = _oedema_reach(rng, tissues, inside, plan)
-    brain = _BRAIN[tissues]
     fluid = blurred(_IS_FLUID[tissues].astype(np.float32), 0.8)
-    allowed = brain & (fluid < plan.fluid_limit) & (tissues != Tissue.VENTRICLE)
+    allowed = _BRAIN[tissues] & (fluid < plan.fluid_limit) & (tissues != Tissue.VENTRICLE)
     whole = inside | _cut_to_volume(reach, allowed & ~inside, plan.whole_ml * 1e3 - inside.sum())
     border = float(reach[whole & ~inside].max()) if (whole & ~inside).any() else 0.0
     water = _water(rng, reach, border, tissues, plan)
@@ -117,7 +121,26 @@ def grow(rng: np.random.Generator, tissues: NDArray[np.uint8], box: Box, core: C
     necrosis, enhancement = _compartments(rng, depth, plan)
     labels = np.where(whole, 2, 0).astype(np.uint8)
     labels[inside] = np.where(enhancement[inside] > 0.5, 3, 1)
-    return Lesion(labels=labels, water=water, core=core_share, necrosis=necrosis, enhancement=enhancement)
+    return Lesion(
+        window=window, labels=labels, water=water, core=core_share, necrosis=necrosis, enhancement=enhancement
+    )
+
+
+def _window(core: Core, box: Box, plan: TumourPlan) -> Box:
+    """The part of the box, in its own voxels, that the tumour can reach."""
+    reach_mm = int((plan.whole_ml * 1e3 * 3 / (4 * np.pi)) ** (1 / 3) * 1.5 + 18)
+    parts = []
+    for axis, (target, source) in enumerate(zip(box, core.box, strict=True)):
+        hit = np.flatnonzero((core.depth > 0).any(axis=tuple(a for a in range(3) if a != axis))) * core.stride
+        first = source.start - target.start + int(hit[0]) - reach_mm
+        last = source.start - target.start + int(hit[-1]) + reach_mm
+        parts.append(slice(max(first, 0), min(last, target.stop - target.start)))
+    return (parts[0], parts[1], parts[2])
+
+
+def _within(box: Box, window: Box) -> Box:
+    i, j, k = (slice(b.start + w.start, b.start + w.stop) for b, w in zip(box, window, strict=True))
+    return (i, j, k)
 
 
 def closed_brain(tissues: NDArray[np.uint8], stride: int, radius_mm: float) -> FloatArray:
@@ -182,15 +205,9 @@ def _oedema_reach(
     from scipy.ndimage import distance_transform_edt
     from skimage.graph import MCP_Geometric
 
-    reach_mm = (plan.whole_ml * 1e3 * 3 / (4 * np.pi)) ** (1 / 3) * 1.5 + 18
-    hit = [np.flatnonzero(inside.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
-    part = tuple(
-        slice(max(int(h[0] - reach_mm), 0), min(int(h[-1] + reach_mm), n))
-        for h, n in zip(hit, inside.shape, strict=True)
-    )
-    start = inside[part][::WORK, ::WORK, ::WORK]
+    start = inside[::WORK, ::WORK, ::WORK]
     # Means of blocks, so that a fissure one voxel wide still stands in the way.
-    cost = _block_means(tissue_table(plan.costs, default=_BEYOND)[tissues[part]])
+    cost = _block_means(tissue_table(plan.costs, default=_BEYOND)[tissues])
     noise = layered_noise(rng, cost.shape, {14 / WORK: plan.finger, 6 / WORK: 0.6 * plan.finger})
     cost = np.where(start, 0.01, cost * np.exp(noise))
     seeds = np.argwhere(start)
@@ -200,10 +217,8 @@ def _oedema_reach(
     straight = distance_transform_edt(~start)
     reach = (plan.along * walked + (1 - plan.along) * straight) * WORK
     reach = blurred(np.minimum(reach, 400.0).astype(np.float32), plan.smoothing_mm / WORK)
-    matrices = [linear_matrix(np.arange(p.stop - p.start) / WORK, n) for p, n in zip(part, reach.shape, strict=True)]
-    whole = np.full(tissues.shape, 400.0, dtype=np.float32)
-    whole[part] = separable(matrices, reach)
-    return whole + smooth_noise(rng, tissues.shape, 3.0) * 0.4
+    matrices = [linear_matrix(np.arange(n) / WORK, m) for n, m in zip(tissues.shape, reach.shape, strict=True)]
+    return separable(matrices, reach) + smooth_noise(rng, tissues.shape, 3.0) * np.float32(0.4)
 
 
 def _block_means(values: FloatArray) -> FloatArray:
