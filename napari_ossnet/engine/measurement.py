@@ -99,7 +99,8 @@ def max_diameter_mm(vertices_world: VerticesWorld) -> float:
     if len(points) <= _FEW_POINTS:
         return max((length for length, _, _ in _longest_pairs(points, 1)), default=0.0)
     extremes = points[_extreme_points(points - points.mean(axis=0))]
-    return max(_stretched(points, extremes[a], length) for length, a, _ in _longest_pairs(extremes, _STARTS))
+    starts = _longest_pairs(extremes, _STARTS)
+    return max((_stretched(points, extremes[start], length) for length, start, _ in starts), default=0.0)
 
 
 def _longest_pairs(points: np.ndarray, count: int) -> list[tuple[float, int, int]]:
