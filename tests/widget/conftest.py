@@ -55,6 +55,13 @@ def make_scan(affine: np.ndarray, shape: tuple[int, int, int] = (40, 44, 36), na
     return Volume(data=data[np.newaxis], affine=affine, channel_names=(name,))
 
 
+def make_fine_scan(affine: np.ndarray, name: str = "scan") -> Volume:
+    """The same body at half the voxel size: enough voxels for all steps from 8 to 1."""
+    finer = affine.copy()
+    finer[:3, :3] /= 2
+    return make_scan(finer, (80, 88, 72), name)
+
+
 class SphereField:
     """Logits of a ball in the world, asked in the network's grid."""
 
@@ -76,8 +83,8 @@ class SphereField:
         if self.class_count == 1:
             return height[:, None]
         # Two classes: the ball's front half is the first, its back half the second.
-        front = offset[:, 1].float()
-        return torch.stack([torch.zeros_like(height), height + front / 50, height - front / 50], dim=1)
+        front = offset[:, 1].float() / 2
+        return torch.stack([torch.zeros_like(height), height - (-front).relu(), height - front.relu()], dim=1)
 
     def prior(self, locations: Any) -> None:
         return None
@@ -223,14 +230,15 @@ class Docked:
 
         self.qtbot.mouseClick(self.widget.view.run.segment, Qt.MouseButton.LeftButton)
 
-    def wait_idle(self, timeout_ms: int = 30_000) -> None:
+    def wait_idle(self, timeout_ms: int = 120_000) -> None:
         worker = self.widget.controller.worker
         self.qtbot.waitUntil(lambda: not worker.is_running and self.state.job.name == "NONE", timeout=timeout_ms)
         # One more turn, so that layers that were to be added later are there.
         self.qtbot.wait(1)
 
-    def wait_for_step(self, step: float, timeout_ms: int = 30_000) -> None:
-        self.qtbot.waitUntil(lambda: self.shown_step() == step, timeout=timeout_ms)
+    def wait_for_step(self, step: float, timeout_ms: int = 120_000) -> None:
+        self.qtbot.waitUntil(lambda: self.shown_step() == step or bool(self.state.error), timeout=timeout_ms)
+        assert not self.state.error
         self.qtbot.wait(1)
 
     def shown_step(self) -> float | None:
@@ -279,15 +287,22 @@ def a_ready_widget(a_docked_widget: Docked) -> Docked:
 
 
 @pytest.fixture
+def a_ready_fine_widget(a_docked_widget: Docked) -> Docked:
+    """The same with a scan of more voxels, whose run goes through all steps."""
+    a_docked_widget.open(make_fine_scan(AFFINES["RAS"]))
+    assert a_docked_widget.state.can_segment, a_docked_widget.state.problems
+    return a_docked_widget
+
+
+@pytest.fixture
 def sphere() -> SimpleNamespace:
     """The helpers above for tests, which can't import this file."""
     return SimpleNamespace(
         affines=AFFINES,
         make_scan=make_scan,
+        make_fine_scan=make_fine_scan,
         make_weights=make_weights,
         middle_of=middle_of,
         FormulaSession=FormulaSession,
         now=time.perf_counter,
     )
-
-
