@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from napari_ossnet.engine.assignment import stack_volumes
 from napari_ossnet.engine.catalogue import CatalogueEntry, local_path
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.events import Message, Progress, Snapshot
@@ -18,6 +19,7 @@ from napari_ossnet.engine.segmentation import Segmentation
 from napari_ossnet.engine.session import SegmentRequest
 from napari_ossnet.engine.shapes import LabelMap
 from napari_ossnet.engine.surface import extract_surface
+from napari_ossnet.engine.tasks import get_task
 from napari_ossnet.engine.volume import Volume
 
 Words = dict[str, Any]
@@ -42,18 +44,23 @@ def volume_from_words(words: Words, exchange: Exchange) -> Volume:
     )
 
 
-def request_from_words(words: Words, exchange: Exchange) -> SegmentRequest:
-    """The request of a ``segment`` command; what it does not name keeps the request's own default.
+def request_from_words(words: Words, exchange: Exchange) -> tuple[SegmentRequest, list[Message]]:
+    """The request of a ``segment`` command, and what there is to say about its images.
+
+    ``images`` maps each modality of the task to a volume; what the command does not name keeps the request's default.
 
     Raises:
-        InputError: A setting is unknown or missing.
+        InputError: A setting is unknown or missing, or the images don't make a scan of the task.
     """
-    chosen = ("task", "variant", "weights", "device", "memory_bytes", "step", "schedule", "threshold")
-    unknown = sorted(set(words) - {*chosen, "volume", "command", "id", "is_live"})
-    if unknown or not {"task", "volume"} <= set(words):
-        raise InputError(f"A segment command needs task and volume, may name {', '.join(chosen)}; unknown: {unknown}.")
-    settings = {name: words[name] for name in chosen if words.get(name) is not None}
-    return SegmentRequest(volume=volume_from_words(words["volume"], exchange), **settings)
+    settings = ("variant", "weights", "device", "memory_bytes", "step", "schedule", "threshold")
+    unknown = sorted(set(words) - {*settings, "task", "images", "command", "id", "is_live"})
+    if unknown or not {"task", "images"} <= set(words):
+        raise InputError(f"A segment command needs task and images, may have {', '.join(settings)}, not {unknown}.")
+    task = get_task(words["task"])
+    images = {name: volume_from_words(image, exchange) for name, image in words["images"].items()}
+    volume, messages = stack_volumes(task, images)
+    chosen = {name: words[name] for name in settings if words.get(name) is not None}
+    return SegmentRequest(volume=volume, task=task.name, **chosen), messages
 
 
 def progress_to_words(progress: Progress) -> Words:

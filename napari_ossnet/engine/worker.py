@@ -160,7 +160,9 @@ class Worker:
                 self._send({**wire.snapshot_to_words(event, shape, self._exchange), "id": number})
 
     def _segment(self, command: Words) -> Words:
-        request = wire.request_from_words(command, self._exchange)
+        request, messages = wire.request_from_words(command, self._exchange)
+        for message in messages:
+            self._send({**wire.message_to_words(message), "id": command.get("id")})
         result: Segmentation = self._follow(command, self._session.segment(request), request.volume.shape)
         return wire.result_to_words(result, self._exchange)
 

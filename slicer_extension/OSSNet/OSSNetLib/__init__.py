@@ -1,0 +1,1 @@
+"""What the OSS-Net module is made of; ``OSSNet.py`` holds only the classes that Slicer demands."""

@@ -1,0 +1,165 @@
+"""Owns the engine's child process: starts it, speaks its JSON lines, hears of its death, leaves no orphan.
+
+The child serves many runs, so that torch is imported once and a scan is encoded once. Everything here happens on the
+main thread, driven by QProcess: Slicer's event loop starves Python threads.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import qt
+
+from OSSNetLib.signals import Signal
+
+#: What the child gets to end by itself before it is killed, and to be gone after that.
+STOP_MS = 1000
+KILL_MS = 2000
+
+
+def engine_folder() -> Path:
+    """The folder that holds ``napari_ossnet``: beside the module when installed, three levels up in a checkout.
+
+    Raises:
+        FileNotFoundError: It is in neither place.
+    """
+    here = Path(__file__).resolve()
+    for folder in (here.parents[1], here.parents[3]):
+        if (folder / "napari_ossnet" / "engine").is_dir():
+            return folder
+    raise FileNotFoundError(
+        f"The engine (folder napari_ossnet) is neither beside {here.parents[1]} nor in {here.parents[3]}; "
+        "install the extension again."
+    )
+
+
+class EngineProcess:
+    """One child process, started when it is first needed.
+
+    Signals:
+        received: A word dictionary from the child (see ``napari_ossnet/engine/worker.py``).
+        died: A sentence: the child is gone although nobody asked it to.
+
+    Args:
+        program: Python to run it with; ``PythonSlicer`` by default.
+    """
+
+    def __init__(self, program: str | None = None) -> None:
+        self.received = Signal()
+        self.died = Signal()
+        self._program = program
+        self._process: Any = None
+        self._buffer = b""
+        self._errors = b""
+        self._number = 0
+        self._is_stopping = False
+        self._exchange: Path | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the child lives."""
+        return self._process is not None
+
+    @property
+    def exchange_folder(self) -> Path:
+        """Where arrays are handed over; made with the child and removed with it."""
+        if self._exchange is None:
+            self._exchange = Path(tempfile.mkdtemp(prefix="ossnet-"))
+        return self._exchange
+
+    def send(self, command: str, **words: Any) -> int:
+        """Hand a command to the child, starting it if need be; gives the number that its answers carry."""
+        if self._process is None:
+            self._start()
+        self._number += 1
+        self._write({"command": command, "id": self._number, **words})
+        return self._number
+
+    def cancel(self, number: int) -> None:
+        """Ask the child to stop the job of that number; it answers within a second or is killed by ``kill``."""
+        if self._process is not None:
+            self._write({"command": "cancel", "id": number})
+
+    def kill(self) -> None:
+        """End the child at once and wait for it, but not for ever; nobody is told that it died."""
+        self._end(is_patient=False)
+
+    def stop(self) -> None:
+        """Let the child end, kill it if it does not, and remove the exchange folder."""
+        self._end(is_patient=True)
+
+    def _end(self, *, is_patient: bool) -> None:
+        process, self._process = self._process, None
+        self._is_stopping = True
+        if process is not None:
+            if is_patient:
+                process.write(qt.QByteArray(b'{"command": "quit"}\n'))
+                process.closeWriteChannel()
+            if not is_patient or not process.waitForFinished(STOP_MS):
+                process.kill()
+                process.waitForFinished(KILL_MS)
+            process.deleteLater()
+        self._is_stopping = False
+        if self._exchange is not None:
+            shutil.rmtree(self._exchange, ignore_errors=True)
+            self._exchange = None
+
+    def _start(self) -> None:
+        program = self._program or shutil.which("PythonSlicer")
+        if program is None:
+            raise FileNotFoundError("PythonSlicer is not on the path of this Slicer; install Slicer again.")
+        self._buffer = self._errors = b""
+        environment = qt.QProcessEnvironment.systemEnvironment()
+        paths = [str(engine_folder()), environment.value("PYTHONPATH", "")]
+        environment.insert("PYTHONPATH", os.pathsep.join(path for path in paths if path))
+        environment.insert("PYTHONUNBUFFERED", "1")
+        process = qt.QProcess()
+        process.setProcessEnvironment(environment)
+        process.readyReadStandardOutput.connect(self._on_output)
+        process.readyReadStandardError.connect(self._on_errors)
+        process.finished.connect(self._on_finished)
+        process.errorOccurred.connect(self._on_start_failed)
+        self._process = process
+        process.start(program, ["-m", "napari_ossnet.engine.worker", "--exchange", str(self.exchange_folder)])
+
+    def _write(self, words: dict[str, Any]) -> None:
+        self._process.write(qt.QByteArray(json.dumps(words).encode() + b"\n"))
+
+    def _on_output(self) -> None:
+        if self._process is None:
+            return
+        self._buffer += bytes(self._process.readAllStandardOutput().data())
+        *lines, self._buffer = self._buffer.split(b"\n")
+        for line in lines:
+            # A receiver may have stopped the child: what it still had to say is of no interest then.
+            if line.strip() and self._process is not None:
+                self.received.emit(json.loads(line))
+
+    def _on_errors(self) -> None:
+        if self._process is not None:
+            # The end of it is what a death is explained with.
+            self._errors = (self._errors + bytes(self._process.readAllStandardError().data()))[-4000:]
+
+    def _on_finished(self, *_: Any) -> None:
+        self._report_death("The engine's process ended unexpectedly (crashed, ran out of memory, or was stopped).")
+
+    def _on_start_failed(self, *_: Any) -> None:
+        process = self._process
+        if process is not None and process.state() == qt.QProcess.NotRunning:
+            self._report_death(f"The engine's process could not be started ({process.errorString()}).")
+
+    def _report_death(self, sentence: str) -> None:
+        if self._process is None or self._is_stopping:
+            return
+        self._on_output()
+        self._on_errors()
+        last = self._errors.decode(errors="replace").strip().splitlines()[-1:]
+        self._end(is_patient=False)
+        self.died.emit(
+            " ".join([sentence, *(f"Its last words: {line}" for line in last), "Press Segment to try again."])
+        )

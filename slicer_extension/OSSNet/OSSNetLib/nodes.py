@@ -1,0 +1,195 @@
+"""The bridge between MRML and the engine: volume nodes to arrays, labels and surfaces to nodes; only it knows both.
+
+Slicer's arrays are k, j, i; the engine's are i, j, k. Both have RAS millimetres, so matrices go over as they are. All
+happens in the frame of the volume: a transform above the volume is put above the results, too.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+from vtk.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray
+
+
+def matrix_to_affine(matrix: vtk.vtkMatrix4x4) -> np.ndarray:
+    """A VTK matrix as (4, 4) float64."""
+    return np.array([[matrix.GetElement(row, column) for column in range(4)] for row in range(4)])
+
+
+def affine_to_matrix(affine: np.ndarray) -> vtk.vtkMatrix4x4:
+    """(4, 4) as a VTK matrix."""
+    matrix = vtk.vtkMatrix4x4()
+    matrix.DeepCopy(np.asarray(affine, dtype=np.float64).ravel())
+    return matrix
+
+
+def volume_to_array(node: Any) -> np.ndarray:
+    """The voxels of a scalar volume node as float32 (1, i, j, k)."""
+    return np.ascontiguousarray(slicer.util.arrayFromVolume(node).T[None], dtype=np.float32)
+
+
+def volume_to_affine(node: Any) -> np.ndarray:
+    """Voxel index to RAS mm of a volume node, (4, 4), in the frame below its transform."""
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    return matrix_to_affine(matrix)
+
+
+def array_to_volume(name: str, data: np.ndarray, affine: np.ndarray) -> Any:
+    """A new scalar volume node of an array (i, j, k)."""
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(data.T))
+    node.SetIJKToRASMatrix(affine_to_matrix(affine))
+    node.CreateDefaultDisplayNodes()
+    return node
+
+
+def is_in_scene(node: Any) -> bool:
+    """Whether a node is still there: the user may delete it, or close the scene, at any time."""
+    return node is not None and bool(slicer.mrmlScene.IsNodePresent(node))
+
+
+def place_beside(node: Any, volume_node: Any) -> None:
+    """Put a result where its volume is: in the subject hierarchy, and below the same transform."""
+    if hasattr(node, "SetAndObserveTransformNodeID"):
+        node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    if hierarchy is not None:
+        parent = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(volume_node))
+        hierarchy.SetItemParent(hierarchy.GetItemByDataNode(node), parent)
+
+
+def make_segmentation(name: str, volume_node: Any) -> Any:
+    """A new segmentation node in the volume's geometry, beside it."""
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    node.CreateDefaultDisplayNodes()
+    refer_to(node, volume_node)
+    place_beside(node, volume_node)
+    return node
+
+
+def refer_to(segmentation_node: Any, volume_node: Any) -> None:
+    """Make the volume's geometry the segmentation's."""
+    segmentation_node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
+    role = segmentation_node.GetReferenceImageGeometryReferenceRole()
+    segmentation_node.SetNodeReferenceID(role, volume_node.GetID())
+
+
+def segment_of(segmentation_node: Any, segment_class: Any) -> str:
+    """The id of the segment of a class of the task, which is made if it is missing."""
+    identifier = f"ossnet_{segment_class.name}"
+    segmentation = segmentation_node.GetSegmentation()
+    if segmentation.GetSegment(identifier) is None:
+        segmentation.AddEmptySegment(identifier, segment_class.title, _color_of(segment_class))
+        describe(segmentation.GetSegment(identifier), segment_class)
+    return identifier
+
+
+def describe(segment: Any, segment_class: Any) -> None:
+    """Tag a segment with what it is, in Slicer's terminology entry format: seven fields, code triplets joined by ^."""
+    terms = segment_class.terminology
+    if terms is None:
+        return
+    category, kind = "^".join(terms.category), "^".join(terms.type)
+    region = "^".join(terms.region) if terms.region else "^^"
+    fields = ["Segmentation category and type - 3D Slicer General Anatomy list", category, kind, "^^"]
+    fields += ["Anatomic codes - DICOM master list", region, "^^"]
+    segment.SetTag(segment.GetTerminologyEntryTagName(), "~".join(fields))
+
+
+def write_labels(segmentation_node: Any, classes: Any, labels: np.ndarray, volume_node: Any) -> None:
+    """Replace the segments of a task's classes by a label map on the volume's voxels.
+
+    Args:
+        segmentation_node: Gets one segment a class.
+        classes: The task's foreground classes.
+        labels: (i, j, k), uint8.
+        volume_node: Whose voxels the labels are.
+    """
+    for segment_class in classes:
+        mask = np.ascontiguousarray((labels == segment_class.label).T, dtype=np.uint8)
+        identifier = segment_of(segmentation_node, segment_class)
+        slicer.util.updateSegmentBinaryLabelmapFromArray(mask, segmentation_node, identifier, volume_node)
+
+
+def read_labels(segmentation_node: Any, classes: Any, volume_node: Any) -> np.ndarray:
+    """The label map (i, j, k) that the segments of a task's classes make on the volume's voxels."""
+    labels = np.zeros(volume_node.GetImageData().GetDimensions(), dtype=np.uint8)
+    for segment_class in classes:
+        identifier = segment_of(segmentation_node, segment_class)
+        mask = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation_node, identifier, volume_node)
+        if mask is not None:
+            labels[mask.T > 0] = segment_class.label
+    return labels
+
+
+def make_oriented_image(labels: np.ndarray, affine: np.ndarray) -> Any:
+    """Labels (i, j, k) as an image of their own geometry, RAS."""
+    image = slicer.vtkOrientedImageData()
+    image.SetDimensions(labels.shape)
+    scalars = numpy_to_vtk(np.ascontiguousarray(labels.T, dtype=np.uint8).ravel(), deep=True)
+    image.GetPointData().SetScalars(scalars)
+    image.SetImageToWorldMatrix(affine_to_matrix(affine))
+    return image
+
+
+def add_refined_segments(segmentation_node: Any, classes: Any, labels: np.ndarray, affine: np.ndarray) -> None:
+    """Segments on voxels of their own, finer than the volume's.
+
+    Args:
+        segmentation_node: A new node; its geometry becomes that of the labels.
+        classes: The task's foreground classes.
+        labels: (i, j, k).
+        affine: Their voxel index to RAS mm.
+    """
+    whole = make_oriented_image(labels, affine)
+    geometry = slicer.vtkSegmentationConverter.SerializeImageGeometry(whole)
+    name = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
+    segmentation_node.GetSegmentation().SetConversionParameter(name, geometry)
+    for segment_class in classes:
+        image = make_oriented_image(labels == segment_class.label, affine)
+        identifier = segmentation_node.AddSegmentFromBinaryLabelmapRepresentation(
+            image, segment_class.title, _color_of(segment_class)
+        )
+        describe(segmentation_node.GetSegmentation().GetSegment(identifier), segment_class)
+
+
+def make_polydata(vertices: np.ndarray, faces: np.ndarray) -> vtk.vtkPolyData:
+    """A mesh of vertices (v, 3) in RAS mm and faces (f, 3)."""
+    points = vtk.vtkPoints()
+    points.SetData(numpy_to_vtk(np.ascontiguousarray(vertices, dtype=np.float32), deep=True))
+    offsets = np.arange(0, 3 * len(faces) + 1, 3, dtype=np.int64)
+    cells = vtk.vtkCellArray()
+    cells.SetData(
+        numpy_to_vtkIdTypeArray(offsets, deep=True),
+        numpy_to_vtkIdTypeArray(np.ascontiguousarray(faces, dtype=np.int64).ravel(), deep=True),
+    )
+    polydata = vtk.vtkPolyData()
+    polydata.SetPoints(points)
+    polydata.SetPolys(cells)
+    return polydata
+
+
+def set_closed_surface(segmentation_node: Any, identifier: str, polydata: vtk.vtkPolyData) -> None:
+    """Make a mesh the closed surface of a segment, instead of one that Slicer would derive from the labels."""
+    name = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
+    segment = segmentation_node.GetSegmentation().GetSegment(identifier)
+    segment.RemoveRepresentation(name)
+    segment.AddRepresentation(name, polydata)
+
+
+def make_model(name: str, segment_class: Any, volume_node: Any) -> Any:
+    """An empty model node for a class, beside its volume."""
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLModelNode", name)
+    node.CreateDefaultDisplayNodes()
+    node.GetDisplayNode().SetColor(_color_of(segment_class))
+    place_beside(node, volume_node)
+    return node
+
+
+def _color_of(segment_class: Any) -> tuple[float, float, float]:
+    red, green, blue = (value / 255 for value in segment_class.color)
+    return red, green, blue

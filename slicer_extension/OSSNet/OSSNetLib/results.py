@@ -1,0 +1,119 @@
+"""Owns the nodes that a run fills: one segmentation, a model a class while it runs, a table of numbers at the end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import slicer
+
+from OSSNetLib import nodes
+
+#: Columns of the table: key in the engine's report, title with its unit.
+COLUMNS = (
+    ("volume_ml", "Volume (mL)"),
+    ("surface_area_cm2", "Surface (cm2)"),
+    ("max_diameter_mm", "Largest diameter (mm)"),
+)
+
+
+class NodeDeletedError(Exception):
+    """A node that the run needs was deleted; the sentence says which."""
+
+
+class RunResult:
+    """Where the snapshots and the result of one run go.
+
+    Args:
+        volume_node: The scan (its first modality).
+        task: The engine's task.
+        segmentation_node: Its segments of the task's classes are replaced; None makes a new node.
+    """
+
+    def __init__(self, volume_node: Any, task: Any, segmentation_node: Any = None) -> None:
+        self.volume_node = volume_node
+        self.task = task
+        name = f"{volume_node.GetName()} {task.title}"
+        self.segmentation_node = segmentation_node or nodes.make_segmentation(name, volume_node)
+        nodes.refer_to(self.segmentation_node, volume_node)
+        self.table_node: Any = None
+        self._models: dict[int, Any] = {}
+
+    def check(self) -> None:
+        """Raise NodeDeletedError if the user has deleted what the run writes to or comes from."""
+        for node, what in ((self.volume_node, "scan"), (self.segmentation_node, "output segmentation")):
+            if not nodes.is_in_scene(node):
+                raise NodeDeletedError(f"The {what} was deleted during the run, so the run was stopped.")
+
+    def show(self, labels: np.ndarray, meshes: dict[int, tuple[np.ndarray, np.ndarray]]) -> None:
+        """A snapshot: labels (i, j, k) on the scan's voxels, and vertices (RAS mm) and faces by label."""
+        self.check()
+        nodes.write_labels(self.segmentation_node, self.task.classes, labels, self.volume_node)
+        for segment_class in self.task.classes:
+            model = self._models.get(segment_class.label)
+            if not nodes.is_in_scene(model):
+                model = nodes.make_model(f"{segment_class.title} preview", segment_class, self.volume_node)
+                self._models[segment_class.label] = model
+            model.SetAndObservePolyData(nodes.make_polydata(*meshes[segment_class.label]))
+
+    def finish(
+        self, labels: np.ndarray, meshes: dict[int, tuple[np.ndarray, np.ndarray]], report: dict[str, Any]
+    ) -> None:
+        """The end of a run: final labels, the meshes as the segments' closed surfaces, the numbers."""
+        self.check()
+        nodes.write_labels(self.segmentation_node, self.task.classes, labels, self.volume_node)
+        for segment_class in self.task.classes:
+            identifier = nodes.segment_of(self.segmentation_node, segment_class)
+            polydata = nodes.make_polydata(*meshes[segment_class.label])
+            nodes.set_closed_surface(self.segmentation_node, identifier, polydata)
+        display = self.segmentation_node.GetDisplayNode()
+        display.SetPreferredDisplayRepresentationName3D(
+            slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
+        )
+        self.discard_previews()
+        self._fill_table(report)
+
+    def add_region(self, labels: np.ndarray, affine: np.ndarray, factor: float) -> Any:
+        """A refined region as a segmentation node of its own geometry; gives the node."""
+        self.check()
+        name = f"{self.segmentation_node.GetName()} x{factor:g} (interpolated beyond the scan's resolution)"
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+        node.CreateDefaultDisplayNodes()
+        nodes.add_refined_segments(node, self.task.classes, labels, affine)
+        node.CreateClosedSurfaceRepresentation()
+        nodes.place_beside(node, self.volume_node)
+        return node
+
+    def discard_previews(self) -> None:
+        """Remove the models that stood for the surface while the run lasted."""
+        for model in self._models.values():
+            if nodes.is_in_scene(model):
+                slicer.mrmlScene.RemoveNode(model)
+        self._models.clear()
+
+    def _fill_table(self, report: dict[str, Any]) -> None:
+        if not nodes.is_in_scene(self.table_node):
+            name = f"{self.segmentation_node.GetName()} measurements"
+            self.table_node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", name)
+            nodes.place_beside(self.table_node, self.volume_node)
+        rows = table_rows(report, self.task)
+        self.table_node.RemoveAllColumns()
+        titles = ["Object", *(title for _, title in COLUMNS)]
+        for index, title in enumerate(titles):
+            column = self.table_node.AddColumn()
+            column.SetName(title)
+            for row in rows:
+                column.InsertNextValue(row[index])
+        self.table_node.Modified()
+
+
+def table_rows(report: dict[str, Any], task: Any) -> list[list[str]]:
+    """The rows of the results table as text: the whole object, and each class where there are several."""
+    parts = [("Whole", report)]
+    if len(task.classes) > 1:
+        parts += [(part.title, numbers) for part, numbers in zip(task.classes, report["classes"], strict=True)]
+    return [[title, *(_text(numbers[key]) for key, _ in COLUMNS)] for title, numbers in parts]
+
+
+def _text(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
