@@ -157,7 +157,7 @@ def _with_all_channels(task: Task, volume: Volume) -> Volume:
     if count != task.channels:
         found = "1 channel" if count == 1 else f"{count} channels"
         raise InputError(
-            f"{_source(volume)} has {found}, '{task.name}' needs {task.channels} ({_listed(task)}); "
+            f"{_source(volume)} has {found}, '{task.name}' needs {task.channels} {task.kind} images ({_listed(task)}); "
             "give one image for each, or one file with these channels as its last axis."
         )
     return replace(volume, channel_names=task.modality_names)

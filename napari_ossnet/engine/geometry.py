@@ -44,7 +44,7 @@ def is_sheared(affine: Affine, tolerance: float = 1e-3) -> bool:
     return bool(np.abs(directions.T @ directions - np.eye(3)).max() > tolerance)
 
 
-def refuse_unusable_affine(affine: Affine) -> None:
+def refuse_unusable_affine(affine: np.ndarray) -> None:
     """Let an affine pass that places voxels in the world.
 
     Raises:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import numpy as np
 
@@ -54,8 +55,7 @@ def _read_opened(path: Path) -> RawImage:
 
     name = path.name.lower()
     kind = nib.MGHImage if name.endswith((".mgz", ".mgh")) else nib.Nifti1Image
-    with gzip.open(path, "rb") if name.endswith(_PACKED) else path.open("rb") as opened:
-        file = cast("BinaryIO", opened)
+    with gzip.open(path, "rb") if name.endswith(_PACKED) else path.open("rb") as file:
         if kind is nib.Nifti1Image and _is_nifti2(file):
             kind = nib.Nifti2Image
         raw = _raw_image(path, kind.from_file_map({"image": FileHolder(fileobj=file)}))
@@ -64,7 +64,7 @@ def _read_opened(path: Path) -> RawImage:
     return raw
 
 
-def _is_nifti2(file: BinaryIO) -> bool:
+def _is_nifti2(file: BufferedIOBase) -> bool:
     size = file.read(4)
     file.seek(0)
     return 540 in (int.from_bytes(size, "little"), int.from_bytes(size, "big"))

@@ -11,7 +11,7 @@ from napari_ossnet.engine.foreground import Foreground, find_foreground
 from napari_ossnet.engine.geometry import Lattice, Orientation, scaling_affine, spacing_of
 from napari_ossnet.engine.resampling import resample_axis, resize_trilinear
 from napari_ossnet.engine.scan_checks import refuse_unusable
-from napari_ossnet.engine.shapes import Affine, ScanData
+from napari_ossnet.engine.shapes import Affine, GridData, ScanData
 from napari_ossnet.engine.task_definition import Task, Triple
 from napari_ossnet.engine.volume import Volume
 
@@ -38,14 +38,14 @@ class PreparedVolume:
 
     task: Task
     volume: Volume
-    grid: ScanData
+    grid: GridData
     grid_affine: Affine
     lattice: Lattice
     orientation: Orientation
     box_start: Triple
     box_stop: Triple
 
-    def encoder_input(self) -> ScanData:
+    def encoder_input(self) -> GridData:
         """The grid at half its size, float32, each voxel the mean of 2^3.
 
         The same as the published trilinear resize to half with align_corners=False (spec section 3).
@@ -99,7 +99,7 @@ def prepare(task: Task, volume: Volume) -> PreparedVolume:
     )
 
 
-def _resized(task: Task, oriented: ScanData) -> tuple[ScanData, Affine]:
+def _resized(task: Task, oriented: ScanData) -> tuple[GridData, Affine]:
     """The scan stretched over the whole grid; normalised by the statistics of the scan itself, as published.
 
     An axis of more voxels than the grid's is looked up like any other, without smoothing, although slices are then
@@ -117,7 +117,7 @@ def _resized(task: Task, oriented: ScanData) -> tuple[ScanData, Affine]:
     )
 
 
-def _placed(task: Task, oriented: ScanData, spacing_mm: tuple[float, float, float]) -> tuple[ScanData, Affine]:
+def _placed(task: Task, oriented: ScanData, spacing_mm: tuple[float, float, float]) -> tuple[GridData, Affine]:
     """The scan at the task's spacing in the box inside the grid, normalised, with zeros around the box."""
     scale = _scales(task, spacing_mm)
     background: tuple[float, ...] = (0.0,) * task.channels

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_ossnet.engine.shapes import ScanData
+from napari_ossnet.engine.shapes import GridData
 
 #: A window narrower than this, in voxels, changes nothing that float32 could show.
 _NO_WINDOW = 1e-3
 
 
-def resize_trilinear(data: np.ndarray, shape: tuple[int, int, int]) -> ScanData:
+def resize_trilinear(data: np.ndarray, shape: tuple[int, int, int]) -> GridData:
     """``data`` (channels, i, j, k) stretched to ``shape``, float32, by torch's trilinear with align_corners=False."""
     import torch
 

@@ -14,6 +14,7 @@ from jaxtyping import Float32, Float64, Int, UInt8
 
 Affine = Float64[np.ndarray, "4 4"]
 ScanData = Float32[np.ndarray, "channels i j k"]
+GridData = Float32[np.ndarray, "channels grid_i grid_j grid_k"]
 LabelMap = UInt8[np.ndarray, "i j k"]
 VerticesWorld = Float64[np.ndarray, "vertices 3"]
 Faces = Int[np.ndarray, "faces 3"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -76,6 +76,7 @@ class Volume:
         return axis_codes_of(self.affine)
 
 
+@runtime_checkable
 class Placed(Protocol):
     """Whatever lies in the world as a scan does: a ``Volume``, a ``Segmentation``."""
 

@@ -181,7 +181,7 @@ def test_lattice_locations_follow_a_map_that_is_not_diagonal() -> None:
 
 
 def test_whole_shifts_give_whole_locations_without_rounding() -> None:
-    lattice = Lattice(shape=(240, 240, 155), to_grid=scaling_affine((1, 1, 1), (8, 8, 3)), affine=np.eye(4))
+    lattice = Lattice(shape=(240, 240, 155), to_grid=scaling_affine((1.0, 1.0, 1.0), (8.0, 8.0, 3.0)), affine=np.eye(4))
     indices = torch.tensor([[0, 0, 0], [239, 239, 154], [100, 7, 63]])
     assert torch.equal(lattice.locations(indices), (indices + torch.tensor([8, 8, 3])).float())
 
@@ -211,20 +211,24 @@ def test_fine_voxels_tile_the_region_exactly(seed: int) -> None:
 
 
 def test_a_region_of_factor_one_is_the_box_itself(a_lattice: Lattice) -> None:
-    box = a_lattice.region((2, 3, 4), (7, 9, 11), 1)
+    box = a_lattice.region((2, 3, 4), (7, 9, 11), 1.0)
     assert box.shape == (5, 6, 7)
-    assert np.allclose(voxel_to_world(box.affine, [[0, 0, 0]]), voxel_to_world(a_lattice.affine, [[2, 3, 4]]))
+    assert np.allclose(
+        voxel_to_world(box.affine, np.array([[0, 0, 0]])), voxel_to_world(a_lattice.affine, np.array([[2, 3, 4]]))
+    )
     assert np.allclose(spacing_of(box.affine), spacing_of(a_lattice.affine))
 
 
 def test_an_odd_factor_has_fine_voxels_at_the_coarse_centres(a_lattice: Lattice) -> None:
-    fine = a_lattice.region((2, 3, 4), (7, 9, 11), 3)
-    assert np.allclose(voxel_to_world(fine.affine, [[1, 1, 1]]), voxel_to_world(a_lattice.affine, [[2, 3, 4]]))
+    fine = a_lattice.region((2, 3, 4), (7, 9, 11), 3.0)
+    assert np.allclose(
+        voxel_to_world(fine.affine, np.array([[1, 1, 1]])), voxel_to_world(a_lattice.affine, np.array([[2, 3, 4]]))
+    )
 
 
 def test_a_region_of_a_region_tiles_it_as_well(a_lattice: Lattice) -> None:
-    once = a_lattice.region((4, 4, 4), (8, 8, 8), 4)
-    twice = a_lattice.region((4, 4, 4), (8, 8, 8), 2).region((0, 0, 0), (8, 8, 8), 2)
+    once = a_lattice.region((4, 4, 4), (8, 8, 8), 4.0)
+    twice = a_lattice.region((4, 4, 4), (8, 8, 8), 2.0).region((0, 0, 0), (8, 8, 8), 2.0)
     assert once.shape == twice.shape
     assert np.allclose(once.affine, twice.affine)
     assert np.allclose(once.to_grid, twice.to_grid)
@@ -233,9 +237,9 @@ def test_a_region_of_a_region_tiles_it_as_well(a_lattice: Lattice) -> None:
 @pytest.mark.parametrize(
     ("start", "stop", "factor"),
     [
-        ((0, 0, 0), (0, 5, 5), 2),
-        ((-1, 0, 0), (5, 5, 5), 2),
-        ((0, 0, 0), (21, 5, 5), 2),
+        ((0, 0, 0), (0, 5, 5), 2.0),
+        ((-1, 0, 0), (5, 5, 5), 2.0),
+        ((0, 0, 0), (21, 5, 5), 2.0),
         ((0, 0, 0), (5, 5, 5), 0.5),
         ((0, 0, 0), (5, 5, 5), float("nan")),
     ],

@@ -66,7 +66,7 @@ def test_masks_written_for_slicer_come_back_as_they_were(tmp_path: Path, an_arra
     assert image.GetPixelIDTypeAsString() == "8-bit unsigned integer"
     # ITK's own idea of where a voxel lies, with its x and y turned to ours.
     point = np.array(image.TransformIndexToPhysicalPoint((3, 4, 5))) * (-1, -1, 1)
-    assert np.allclose(point, voxel_to_world(affine, [[3, 4, 5]])[0])
+    assert np.allclose(point, voxel_to_world(affine, np.array([[3, 4, 5]]))[0])
 
 
 @pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".nii.gz"])
@@ -182,7 +182,7 @@ def test_real_voxels_lie_where_simpleitk_says(a_data_folder: Path, name: str) ->
     volume = read_volume(a_data_folder / name)
     for index in ((0, 0, 0), (5, 17, 31), tuple(size - 1 for size in volume.shape)):
         point = np.array(image.TransformIndexToPhysicalPoint(index)) * (-1, -1, 1)
-        assert np.allclose(voxel_to_world(volume.affine, [index])[0], point, atol=1e-3)
+        assert np.allclose(voxel_to_world(volume.affine, np.array([index]))[0], point, atol=1e-3)
         assert volume.data[(0, *index)] == pytest.approx(image[index], rel=1e-6)
 
 

@@ -255,7 +255,7 @@ def test_the_foreground_lands_in_the_middle_whatever_the_spacing(a_small_brats: 
     data[10:30, 5:21, 20:50] = np.random.default_rng(0).uniform(50, 150, (20, 16, 30))
     affine = LPS @ np.diag([*spacing, 1.0])
     prepared = prepare(a_small_brats, make_volume(data[None], affine))
-    middle = voxel_to_world(prepared.lattice.to_grid, [[19.5, 12.5, 34.5]])[0] - prepared.box_start
+    middle = voxel_to_world(prepared.lattice.to_grid, np.array([[19.5, 12.5, 34.5]]))[0] - prepared.box_start
     assert np.allclose(middle, (np.array(a_small_brats.box_shape) - 1) / 2, atol=1e-6)
     assert np.allclose(np.diag(prepared.lattice.to_grid)[:3], spacing)
 
@@ -273,7 +273,7 @@ def test_a_head_taller_than_the_box_hangs_from_its_top(a_small_brats: Task) -> N
     data[5:21, 5:25, 4:35] = np.random.default_rng(0).uniform(50, 150, (16, 20, 31))
     for codes in ("LPS", "LPI", "SAR"):
         prepared = prepare(a_small_brats, stored_as(make_volume(data[None], LPS), codes))
-        top = voxel_to_world(prepared.lattice.to_grid, [[13, 15, 34]])[0, 2]
+        top = voxel_to_world(prepared.lattice.to_grid, np.array([[13, 15, 34]]))[0, 2]
         assert top == a_small_brats.box_start[2] + a_small_brats.box_shape[2] - 1
 
 
@@ -290,7 +290,7 @@ def test_outside_of_the_box_the_lattice_is_not_covered(a_small_brats: Task) -> N
 def test_a_finer_region_is_covered_where_its_voxels_lie_in_the_box(a_small_brats: Task) -> None:
     prepared = prepare(a_small_brats, random_scan((60, 20, 50), (1.0, 1.0, 1.0)))
     start, stop = prepared.covered_box()
-    fine = prepared.lattice.region((0, 0, 0), prepared.lattice.shape, 2)
+    fine = prepared.lattice.region((0, 0, 0), prepared.lattice.shape, 2.0)
     assert prepared.covered_box(fine) == (tuple(2 * a for a in start), tuple(2 * b for b in stop))
 
 
