@@ -66,7 +66,7 @@ def test_one_file_a_channel_is_found_by_its_number(tmp_path: Path) -> None:
 def test_a_folder_that_is_no_data_set_is_told_what_one_looks_like(tmp_path: Path, content: str) -> None:
     if content:
         _touch(tmp_path, content)
-    with pytest.raises(InputError, match="looks like no data set.*brats.*lits.*decathlon.*pairs"):
+    with pytest.raises(InputError, match=r"looks like no data set.*brats.*lits.*decathlon.*pairs"):
         find_cases(tmp_path)
 
 
