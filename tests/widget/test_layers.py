@@ -80,7 +80,7 @@ def test_layers_carry_millimetres_and_axis_names(a_scan):
 
 def test_a_moved_layer_moves_its_scan(a_scan):
     layer = image_of(a_scan)
-    layer.translate = np.asarray(layer.translate) + [3.0, -2.0, 5.0]
+    layer.translate = np.add(layer.translate, (3.0, -2.0, 5.0))
     moved = bridge.placement_of_layer(layer)
     # (z, y, x) = (S, -A, -R)
     shift = voxel_to_world(moved.scan_affine, np.zeros((1, 3))) - voxel_to_world(a_scan.affine, np.zeros((1, 3)))
@@ -135,7 +135,7 @@ def test_labels_of_any_step_lie_on_their_samples(a_scan, step):
 
 def test_results_follow_a_layer_that_was_moved(a_scan):
     layer = image_of(a_scan)
-    layer.translate = np.asarray(layer.translate) + [3.0, -2.0, 5.0]
+    layer.translate = np.add(layer.translate, (3.0, -2.0, 5.0))
     placement = bridge.placement_of_layer(layer)
     data, transform = bridge.mask_to_layer(np.zeros(a_scan.shape, np.uint8), placement.scan_affine, placement)
     labels = Labels(data, **transform)
