@@ -193,3 +193,18 @@ def make_model(name: str, segment_class: Any, volume_node: Any) -> Any:
 def _color_of(segment_class: Any) -> tuple[float, float, float]:
     red, green, blue = (value / 255 for value in segment_class.color)
     return red, green, blue
+
+
+def region_to_box(region_node: Any, volume_node: Any) -> tuple[list[int], list[int]] | None:
+    """The voxels (first, and one past the last) of a volume that an ROI node touches; None if it touches none."""
+    bounds = np.zeros(6)
+    region_node.GetRASBounds(bounds)
+    to_local = vtk.vtkMatrix4x4()
+    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(None, volume_node.GetParentTransformNode(), to_local)
+    voxel_from_world = np.linalg.inv(volume_to_affine(volume_node)) @ matrix_to_affine(to_local)
+    corners = np.array([[bounds[i], bounds[2 + j], bounds[4 + k], 1.0] for i, j, k in np.ndindex(2, 2, 2)])
+    voxels = (corners @ voxel_from_world.T)[:, :3]
+    shape = np.array(volume_node.GetImageData().GetDimensions())
+    start = np.clip(np.rint(voxels.min(axis=0)), 0, shape).astype(int)
+    stop = np.clip(np.rint(voxels.max(axis=0)) + 1, 0, shape).astype(int)
+    return None if (start >= stop).any() else (start.tolist(), stop.tolist())

@@ -1,0 +1,126 @@
+"""The part of the form where a task and a volume for each of its modalities are chosen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import slicer
+
+from OSSNetLib.logic import import_engine
+from OSSNetLib.signals import Signal
+
+#: Selectors in the form: no task has more modalities.
+SELECTORS = 4
+
+
+class ImagesSection:
+    """Task, volume selectors, and what is wrong with the choice.
+
+    Signals:
+        changed: The task or an image is another one.
+
+    Args:
+        ui: The form's widgets.
+    """
+
+    def __init__(self, ui: Any) -> None:
+        self.changed = Signal()
+        self._ui = ui
+        self._tasks: list[Any] = []
+        self._is_filling = False
+        ui.taskComboBox.connect("currentIndexChanged(int)", self._on_task_changed)
+        for index in range(SELECTORS):
+            self._selector(index).connect("currentNodeChanged(vtkMRMLNode*)", self._on_image_changed)
+        ui.assignButton.connect("clicked(bool)", self._on_assign)
+
+    def fill(self) -> None:
+        """The engine's tasks; needs its packages."""
+        self._tasks = list(import_engine("tasks").TASKS.values())
+        self._is_filling = True
+        self._ui.taskComboBox.clear()
+        for task in self._tasks:
+            self._ui.taskComboBox.addItem(task.title)
+        self._is_filling = False
+        self._on_task_changed()
+
+    @property
+    def task(self) -> Any:
+        """The chosen task; None before ``fill``."""
+        index = self._ui.taskComboBox.currentIndex
+        return self._tasks[index] if 0 <= index < len(self._tasks) else None
+
+    def choose_task(self, name: str) -> None:
+        """Show the task of this name, if there is one."""
+        names = [task.name for task in self._tasks]
+        if name in names:
+            self._ui.taskComboBox.setCurrentIndex(names.index(name))
+
+    def images(self) -> dict[str, Any]:
+        """Volume node by modality, of those that are chosen."""
+        if self.task is None:
+            return {}
+        nodes = ((part.name, self._selector(index).currentNode()) for index, part in enumerate(self.task.modalities))
+        return {name: node for name, node in nodes if node is not None}
+
+    def problems(self) -> list[str]:
+        """What keeps the scan from being segmented, a sentence each."""
+        if self.task is None:
+            return ["The engine's packages are not installed yet."]
+        chosen = self.images()
+        missing = [part.title for part in self.task.modalities if part.name not in chosen]
+        problems = [f"Choose a volume for {', '.join(missing)}."] if missing else []
+        ids = [node.GetID() for node in chosen.values()]
+        if len(set(ids)) < len(ids):
+            problems.append("Two modalities have the same volume; choose another one for each.")
+        problems += [f"{node.GetName()} holds no image." for node in chosen.values() if node.GetImageData() is None]
+        return problems
+
+    def note(self) -> str:
+        """Shape and spacing of the first volume."""
+        for node in self.images().values():
+            if node.GetImageData() is not None:
+                shape = " x ".join(str(size) for size in node.GetImageData().GetDimensions())
+                spacing = " x ".join(f"{size:.2f}" for size in node.GetSpacing())
+                return f"{shape} voxels of {spacing} mm"
+        return ""
+
+    def assign_by_name(self) -> None:
+        """Fill empty selectors with volumes whose names speak of their modality."""
+        if self.task is None:
+            return
+        guess = import_engine("assignment").guess_modality
+        volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+        taken = {node.GetID() for node in self.images().values()}
+        for index, modality in enumerate(self.task.modalities):
+            fitting = [
+                node
+                for node in volumes
+                if node.GetID() not in taken and guess(self.task, node.GetName() or "") == modality.name
+            ]
+            if self._selector(index).currentNode() is None and fitting:
+                taken.add(fitting[0].GetID())
+                self._selector(index).setCurrentNode(fitting[0])
+
+    def _selector(self, index: int) -> Any:
+        return getattr(self._ui, f"image{index + 1}Selector")
+
+    def _on_task_changed(self, *_: Any) -> None:
+        if self._is_filling or self.task is None:
+            return
+        for index in range(SELECTORS):
+            is_used = index < len(self.task.modalities)
+            label = getattr(self._ui, f"image{index + 1}Label")
+            label.setVisible(is_used)
+            self._selector(index).setVisible(is_used)
+            if is_used:
+                label.setText(f"{self.task.modalities[index].title}:")
+        self._ui.taskNote.setText(self.task.description)
+        self.assign_by_name()
+        self.changed.emit()
+
+    def _on_image_changed(self, *_: Any) -> None:
+        self.changed.emit()
+
+    def _on_assign(self, *_: Any) -> None:
+        self.assign_by_name()
+        self.changed.emit()
