@@ -76,7 +76,8 @@ def _background(channel: np.ndarray) -> tuple[float, float]:
 
 
 def _faces(channel: np.ndarray) -> np.ndarray:
-    faces = [channel.take(index, axis=axis).ravel() for axis in range(3) for index in (0, -1)]
+    # Not by take(): that copies the whole of a channel that is a box of a larger one.
+    faces = [np.moveaxis(channel, axis, 0)[index].ravel() for axis in range(3) for index in (0, -1)]
     return np.concatenate(faces)
 
 
