@@ -13,6 +13,8 @@ Triple = tuple[int, int, int]
 
 #: Voxels around the foreground: faint rims below the foreground's threshold, and some air for the network to see.
 MARGIN = 8
+#: Voxels are looked at this far apart.
+STRIDE = 2
 
 
 def encoding_window(grid: ScanData, box_start: Triple, box_stop: Triple, multiple: int) -> tuple[Triple, Triple]:
@@ -27,10 +29,11 @@ def encoding_window(grid: ScanData, box_start: Triple, box_stop: Triple, multipl
     Raises:
         InputError: Nothing stands out from the background.
     """
-    box = grid[(slice(None), *(slice(start, stop) for start, stop in zip(box_start, box_stop, strict=True)))]
+    # Every second voxel tells as much, within the margin.
+    box = grid[(slice(None), *(slice(start, stop, STRIDE) for start, stop in zip(box_start, box_stop, strict=True)))]
     foreground = find_foreground(box)
     spans = [
-        _span(begin + first, begin + last, extent, multiple)
+        _span(begin + STRIDE * first, begin + STRIDE * last, extent, multiple)
         for begin, first, last, extent in zip(box_start, foreground.start, foreground.stop, grid.shape[1:], strict=True)
     ]
     (i, i_stop), (j, j_stop), (k, k_stop) = spans
