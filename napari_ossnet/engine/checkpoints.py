@@ -133,10 +133,13 @@ def _is_torch_file(path: Path) -> bool:
     """Whether a file begins as torch.save writes it: a zip archive, or in old times a pickle."""
     try:
         with path.open("rb") as file:
-            first = file.read(2)
+            first = file.read(9)
     except OSError as error:
         raise WeightsError(f"Can't read the weights {path} ({error.strerror}); check the path.") from error
-    return first == b"PK" or first[:1] == b"\x80"
+    # A .safetensors file begins with the length of its JSON head, whose first byte may well be that of a pickle.
+    if first[8:] == b"{":
+        return False
+    return first[:2] == b"PK" or first[:1] == b"\x80"
 
 
 def _read_torch(path: Path) -> Mapping[str, Tensor]:

@@ -175,6 +175,24 @@ def test_our_own_files_come_back_as_they_were_written(
     assert read_card(path) == read_safetensors_card(path) == a_card
 
 
+@pytest.mark.parametrize("start", [b"\x80", b"PK"])
+def test_a_file_of_ours_whose_first_bytes_look_like_torchs_is_read_all_the_same(
+    a_small_network: OSSNet, a_card: ModelCard, tmp_path: Path, start: bytes
+) -> None:
+    save_weights(tmp_path / "ours.safetensors", a_small_network, a_card)
+    content = (tmp_path / "ours.safetensors").read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    # The head may end in spaces: as many as bring its length to bytes that torch's files begin with.
+    modulus, wanted = 256 ** len(start), int.from_bytes(start, "little")
+    padded = length + (wanted - length) % modulus
+    content = padded.to_bytes(8, "little") + content[8 : 8 + length].ljust(padded) + content[8 + length :]
+    assert content.startswith(start)
+    (tmp_path / "padded.safetensors").write_bytes(content)
+    loaded = load_checkpoint(tmp_path / "padded.safetensors")
+    assert loaded.card == a_card
+    assert read_card(tmp_path / "padded.safetensors") == a_card
+
+
 def test_in_half_precision_what_must_stay_exact_stays_exact(
     a_small_network: OSSNet, a_card: ModelCard, tmp_path: Path
 ) -> None:
