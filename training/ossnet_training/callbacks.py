@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as lightning
@@ -88,20 +89,21 @@ class KeepWeights(Callback):
     def __init__(self, run: RunFolder, card: ModelCard, clock: Clock) -> None:
         self._run, self._card, self._clock = run, card, clock
         # The file itself knows how good it is, also after a run was killed between weights and checkpoint.
-        self.best_dice = (read_card(run.best).dice or {}).get("dice", -1.0) if run.best.is_file() else -1.0
+        self.best_dice = selection_score(read_card(run.best).dice or {}) if run.best.is_file() else -1.0
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: TrainingModule) -> None:
         """Write weights on rank 0."""
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
-        scores = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("dice")}
+        metrics = trainer.callback_metrics
+        scores = {key.removeprefix("dice_"): float(metrics[key]) for key in metrics if key.startswith("dice_")}
         card = self._describe(scores, trainer.global_step)
         save_weights(self._run.last, pl_module.judged, card)
-        if scores["dice"] > self.best_dice:
-            self.best_dice = scores["dice"]
+        if selection_score(scores) > self.best_dice:
+            self.best_dice = selection_score(scores)
             save_weights(self._run.best, pl_module.judged, card)
         shown = ", ".join(f"{key} {value:.4f}" for key, value in scores.items())
-        logger.info("step %d, %.1f min: %s", trainer.global_step, self._clock.elapsed_s / 60, shown)
+        logger.info("step %d, %.1f min: Dice %s", trainer.global_step, self._clock.elapsed_s / 60, shown)
         for log in trainer.loggers:
             log.save()
         draw_curves(self._run)
@@ -109,3 +111,9 @@ class KeepWeights(Callback):
     def _describe(self, scores: dict[str, float], step: int) -> ModelCard:
         notes = f"{step} steps in {self._clock.elapsed_s / 60:.0f} minutes; run {self._run.name}"
         return dataclasses.replace(self._card, dice=scores, notes=notes)
+
+
+def selection_score(dice: Mapping[str, float]) -> float:
+    """What picks the best weights: the mean Dice of the classes, of the whole foreground where it is the only one."""
+    classes = [value for name, value in dice.items() if name != "whole"] or list(dice.values())
+    return sum(classes) / len(classes) if classes else -1.0

@@ -236,5 +236,4 @@ class TrainingModule(lightning.LightningModule):
         means = (gathered[:-1] / gathered[-1].clamp_min(1)).tolist()
         for name, value in zip(class_columns([entry.name for entry in self.task.classes]), means, strict=False):
             self.log(f"dice_{name}", value, rank_zero_only=True)
-        self.log("dice", sum(means[1:]) / len(self.task.classes), rank_zero_only=True)
         self.network.train()

@@ -1,0 +1,154 @@
+"""Scores of weights: against counts by hand, native masks in any orientation, tables and pictures."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from ossnet_training.cases import find_cases
+from ossnet_training.cli import main
+from ossnet_training.evaluation import Score, evaluate_cases
+from ossnet_training.overlap import dice_of, iou_of, overlap_counts
+from ossnet_training.reports import markdown_table, mean_with_interval
+from ossnet_training.run_folder import find_run
+from ossnet_training.surface_distance import hd95_mm
+from scipy.spatial.distance import cdist
+
+from napari_ossnet.engine.tasks import get_task
+
+
+def _block(shape: tuple[int, int, int], start: int, stop: int) -> np.ndarray:
+    mask = np.zeros(shape, dtype=bool)
+    mask[start:stop, start:stop, start:stop] = True
+    return mask
+
+
+def test_hd95_is_that_of_all_pairs_of_surface_voxels() -> None:
+    found, truth = _block((16, 16, 16), 3, 9), _block((16, 16, 16), 5, 13)
+    found[1, 1, 1] = True
+    spacing = (1.0, 2.0, 0.5)
+
+    def surface(mask: np.ndarray) -> np.ndarray:
+        inner = mask.copy()
+        for axis in range(3):
+            for step in (-1, 1):
+                inner &= np.roll(mask, step, axis)
+        return np.argwhere(mask & ~inner) * spacing
+
+    distances = cdist(surface(found), surface(truth))
+    expected = max(np.percentile(distances.min(1), 95), np.percentile(distances.min(0), 95))
+    assert hd95_mm(found, truth, spacing) == pytest.approx(expected)
+
+
+def test_hd95_of_nothing_is_zero_or_infinite() -> None:
+    nothing, block = np.zeros((8, 8, 8), dtype=bool), _block((8, 8, 8), 2, 5)
+    assert hd95_mm(nothing, nothing, (1.0, 1.0, 1.0)) == 0
+    assert hd95_mm(nothing, block, (1.0, 1.0, 1.0)) == math.inf
+
+
+def test_overlap_by_hand() -> None:
+    found, truth = torch.tensor([0, 1, 1, 2, 0]), torch.tensor([0, 1, 2, 2, 1])
+    counts = overlap_counts(found, truth, 2)
+    assert counts.tolist() == [[3, 4, 3], [2, 2, 1], [1, 2, 1]]
+    assert dice_of(counts).tolist() == pytest.approx([6 / 7, 0.5, 2 / 3])
+    assert iou_of(counts).tolist() == pytest.approx([3 / 4, 1 / 3, 1 / 2])
+    empty = overlap_counts(torch.zeros(3), torch.zeros(3), 1)
+    assert dice_of(empty).tolist() == iou_of(empty).tolist() == [1.0, 1.0]
+
+
+def test_intervals_are_students_and_leave_out_what_is_not_finite() -> None:
+    mean = mean_with_interval([1.0, 2.0, 3.0, math.inf])
+    assert (mean.value, mean.left_out) == (2.0, 1)
+    assert mean.half_width == pytest.approx(4.30265 / math.sqrt(3), rel=1e-4)
+    assert "1 not finite" in str(mean)
+    assert math.isnan(mean_with_interval([math.nan]).value)
+
+
+def test_a_run_is_evaluated_by_both_protocols_and_compared(
+    a_recipe: Path, a_data_set: Path, tmp_path: Path, capsys
+) -> None:
+    for name, seed in (("first", 0), ("second", 1)):
+        words = ["--name", name, f"seed={seed}", "epochs=1"]
+        assert main(["fit", str(a_recipe), "--data", str(a_data_set), *words]) == 0
+        assert main(["evaluate", name, "--device", "cpu"]) == 0
+    run = find_run("first")
+    rows = (run.path / "scores-dense.csv").read_text().splitlines()
+    # Two validation cases, each whole, anterior and posterior.
+    assert len(rows) == 1 + 2 * 3
+    assert (run.path / "evaluation-dense.png").stat().st_size > 0
+    assert main(["evaluate", "first", "--device", "cpu", "--protocol", "sampled"]) == 0
+    assert (run.path / "scores-sampled.csv").is_file()
+    capsys.readouterr()
+    assert main(["compare", "first", "second", "--output", str(tmp_path / "out")]) == 0
+    table = capsys.readouterr().out
+    assert all(name in table for name in ("| first | whole | 2 |", "| second | posterior | 2 |", "HD95 (mm)"))
+    assert (tmp_path / "out" / "comparison.png").stat().st_size > 0
+    assert main(["compare", "first", "nobody"]) == 2
+
+
+def test_dense_scores_are_in_native_voxels_whatever_the_orientation(a_recipe: Path, a_data_set: Path) -> None:
+    assert main(["fit", str(a_recipe), "--data", str(a_data_set), "--name", "tiny", "epochs=1"]) == 0
+    from napari_ossnet.engine.checkpoints import load_checkpoint
+
+    loaded = load_checkpoint(find_run("tiny").best)
+    cases = find_cases(a_data_set)[:1]
+    (before,) = evaluate_cases(loaded.network, loaded.card.task, cases, device=torch.device("cpu"))
+    for folder in ("images", "labels"):
+        path = a_data_set / folder / f"{cases[0].name}.nii.gz"
+        image = nib.load(path)
+        turned = nib.as_closest_canonical(image).as_reoriented(np.array([[2, -1], [0, 1], [1, -1]]))
+        nib.save(nib.Nifti1Image(np.asarray(turned.dataobj), turned.affine), path)
+    (after,) = evaluate_cases(loaded.network, loaded.card.task, cases, device=torch.device("cpu"))
+    for first, second in zip(before, after, strict=True):
+        assert second.dice == pytest.approx(first.dice, abs=1e-6)
+        assert second.true_ml == pytest.approx(first.true_ml)
+
+
+def test_a_table_has_a_row_a_region() -> None:
+    scores = [
+        Score(case=c, region=r, dice=d, iou=d, hd95_mm=1.0, volume_error=0.1, true_ml=1.0, elapsed_s=2.0)
+        for c, r, d in (("a", "whole", 0.5), ("b", "whole", 0.7), ("a", "core", 1.0))
+    ]
+    table = markdown_table({"mine": scores})
+    assert "| mine | whole | 2 | 0.6 ± 1.3 |" in table
+    assert "| mine | core | 1 | 1 |" in table
+
+
+def test_export_writes_weights_with_their_card_and_published_layouts_only_where_there_are_any(
+    a_recipe: Path, a_data_set: Path, tmp_path: Path, capsys
+) -> None:
+    from napari_ossnet.engine.checkpoints import load_checkpoint
+
+    assert main(["fit", str(a_recipe), "--data", str(a_data_set), "--name", "tiny", "epochs=1"]) == 0
+    target = tmp_path / "mine.safetensors"
+    assert main(["export", "tiny", str(target), "--half", "--notes", "of a test"]) == 0
+    loaded = load_checkpoint(target)
+    assert (loaded.card.name, loaded.card.task.name) == ("mine", get_task("hippocampus").name)
+    assert "of a test" in loaded.card.notes
+    assert "mine" in target.with_suffix(".md").read_text()
+    assert target.stat().st_size < find_run("tiny").best.stat().st_size
+    assert main(["export", "tiny", str(tmp_path / "mine.pt")]) == 2
+    assert "published layout" in capsys.readouterr().err
+    assert not (tmp_path / "mine.pt").exists()
+
+
+def test_a_published_layout_is_exported_as_the_published_code_reads_it(tmp_path: Path) -> None:
+    from napari_ossnet.engine.checkpoints import load_checkpoint, save_weights
+    from napari_ossnet.engine.model_card import ModelCard
+    from napari_ossnet.engine.networks.variants import build_network, config_for_task
+
+    task = get_task("brats")
+    network = build_network("c", task)
+    card = ModelCard(name="c", title="C", task=task, variant="c", network_config=config_for_task("c", task))
+    save_weights(tmp_path / "c.safetensors", network, card)
+    assert main(["export", str(tmp_path / "c.safetensors"), str(tmp_path / "c.pt")]) == 0
+    state = torch.load(tmp_path / "c.pt", weights_only=True)
+    assert sum(tensor.numel() for name, tensor in state.items() if "running" not in name) >= 8_695_733
+    again = load_checkpoint(tmp_path / "c.pt")
+    assert (again.card.variant, again.card.task.name) == ("c", "brats")
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(again.network.state_dict()[name], tensor)
