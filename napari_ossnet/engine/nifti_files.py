@@ -30,11 +30,14 @@ def read_nifti(path: Path) -> RawImage:
         InputError: The file is damaged, cut short, has no voxels, or its voxels are no real numbers.
     """
     try:
-        if path.name.lower().endswith(_OPENED_HERE):
-            return _read_opened(path)
         import nibabel as nib
+        from nibabel.imageglobals import LoggingOutputSuppressor
 
-        return _raw_image(path, nib.load(path))
+        # nibabel repairs odd headers and says so on the console, where only our own sentences belong.
+        with LoggingOutputSuppressor():
+            if path.name.lower().endswith(_OPENED_HERE):
+                return _read_opened(path)
+            return _raw_image(path, nib.load(path))
     except FileNotFoundError as error:
         missing = Path(error.filename or path).name
         raise InputError(f"{path.name} has no voxels: {missing} is missing; put the two side by side.") from error

@@ -176,6 +176,17 @@ def test_a_forbidden_file_is_refused(
         read_volume(path)
 
 
+def test_an_odd_header_is_repaired_without_a_word(
+    save: Callable[..., Path], an_array: np.ndarray, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = save(an_array, name="scan.nii")
+    header = bytearray(path.read_bytes())
+    header[80:84] = np.float32(-2).tobytes()  # pixdim[1]
+    path.write_bytes(header)
+    assert np.array_equal(read_volume(path).data[0], an_array)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_colours_are_refused(tmp_path: Path) -> None:
     colours = np.zeros((9, 9, 9), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
     nib.save(nib.Nifti1Image(colours, np.eye(4)), tmp_path / "colours.nii.gz")
