@@ -66,6 +66,8 @@ class ResultLayers:
         self._previous: Shown | None = None
         self._is_surface_wanted = True
         self._extra: Any = None
+        self._history = (0, 0)
+        self._is_setting = False
 
     @property
     def can_restore(self) -> bool:
@@ -85,7 +87,7 @@ class ResultLayers:
 
     def show_surface(self, frame: SurfaceFrame) -> None:
         """Puts the surface of a step into its layer; one that the user has removed during the run stays away."""
-        if self.surface is not None and self.surface not in self._viewer.layers and not self._is_pending(self.surface):
+        if self.surface is not None and self._is_removed(self.surface):
             self.surface, self._is_surface_wanted = None, False
         if self._is_surface_wanted:
             self._set_surface((frame.vertices, frame.faces, frame.values), frame.transform)
@@ -122,6 +124,7 @@ class ResultLayers:
         if self.labels is not None:
             self.labels.events.paint.disconnect(self._on_edited)
             self.labels.events.labels_update.disconnect(self._on_edited)
+            self.labels.events.set_data.disconnect(self._on_drawn)
 
     def _shown(self) -> Shown:
         labels, surface = self.labels, self.surface
@@ -132,13 +135,14 @@ class ResultLayers:
         )
 
     def _set_labels(self, data: np.ndarray, transform: dict[str, Any]) -> None:
-        self._forget_removed_layers()
-        if self.labels is None:
+        if self.labels is None or self._is_removed(self.labels):
             self.labels = self._new_labels(data, transform)
             self._add(self.labels)
             return
         self._rename(self.labels, self.name)
+        self._is_setting = True
         _move(self.labels, transform, lambda layer: setattr(layer, "data", data))
+        self._is_setting, self._history = False, _history_of(self.labels)
 
     def _set_surface(self, data: tuple[np.ndarray, ...], transform: dict[str, Any]) -> None:
         if not len(data[1]):
@@ -176,6 +180,7 @@ class ResultLayers:
         )
         labels.events.paint.connect(self._on_edited)
         labels.events.labels_update.connect(self._on_edited)
+        labels.events.set_data.connect(self._on_drawn)
         return labels
 
     def _new_surface(self, data: tuple[np.ndarray, ...], transform: dict[str, Any]) -> Surface:
@@ -210,20 +215,31 @@ class ResultLayers:
         if selected:
             self._viewer.layers.selection = selected
 
-    def _is_pending(self, layer: Layer) -> bool:
-        return _PENDING in layer.metadata
+    def _is_removed(self, layer: Layer) -> bool:
+        return layer not in self._viewer.layers and _PENDING not in layer.metadata
 
     def _forget_removed_layers(self) -> None:
-        for name in ("labels", "surface"):
-            layer = getattr(self, name)
-            if layer is not None and layer not in self._viewer.layers and not self._is_pending(layer):
-                setattr(self, name, None)
+        if self.labels is not None and self._is_removed(self.labels):
+            self.labels = None
+        if self.surface is not None and self._is_removed(self.surface):
+            self.surface = None
 
     def _on_edited(self, event: Any = None) -> None:
+        self._history = _history_of(self.labels)
         self.edited.emit()
+
+    def _on_drawn(self, event: Any = None) -> None:
+        """Undo and redo have no event of their own; like scrolling they draw the layer anew, but with another history."""
+        if self.labels is not None and not self._is_setting and _history_of(self.labels) != self._history:
+            self._on_edited()
 
 
 _PENDING = "ossnet_pending"
+
+
+def _history_of(labels: Labels | None) -> tuple[int, int]:
+    """How many edits can be undone and redone; napari keeps them in private, (0, 0) where it no longer does."""
+    return len(getattr(labels, "_undo_history", ())), len(getattr(labels, "_redo_history", ()))
 
 
 def _transform_now(layer: Layer) -> dict[str, Any]:
