@@ -33,7 +33,7 @@ class OSSNet(ScriptedLoadableModule):
             "and watch a coarse result sharpen. For research use only; not a medical device."
         )
         parent.acknowledgementText = _(
-            "Reich et al.: Memory Efficient High Resolution Semantic Segmentation of 3D Medical Data (OSS-Net), BMVC 2021."
+            "Reich et al., Memory Efficient High Resolution Semantic Segmentation of 3D Medical Data, BMVC 2021."
         )
         slicer.app.connect("startupCompleted()", register_sample_data)
 

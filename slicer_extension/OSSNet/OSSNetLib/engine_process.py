@@ -123,7 +123,7 @@ class EngineProcess:
         process.readyReadStandardOutput.connect(self._on_output)
         process.readyReadStandardError.connect(self._on_errors)
         process.finished.connect(self._on_finished)
-        process.errorOccurred.connect(self._on_start_failed)
+        process.errorOccurred.connect(self._on_error)
         self._process = process
         process.start(program, ["-m", "napari_ossnet.engine.worker", "--exchange", str(self.exchange_folder)])
 
@@ -148,9 +148,10 @@ class EngineProcess:
     def _on_finished(self, *_: Any) -> None:
         self._report_death("The engine's process ended unexpectedly (crashed, ran out of memory, or was stopped).")
 
-    def _on_start_failed(self, *_: Any) -> None:
+    def _on_error(self, error: Any) -> None:
         process = self._process
-        if process is not None and process.state() == qt.QProcess.NotRunning:
+        # A crash is an error as well; ``finished`` follows it.
+        if process is not None and error == qt.QProcess.FailedToStart:
             self._report_death(f"The engine's process could not be started ({process.errorString()}).")
 
     def _report_death(self, sentence: str) -> None:

@@ -14,18 +14,6 @@ import vtk
 from vtk.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray
 
 
-def matrix_to_affine(matrix: vtk.vtkMatrix4x4) -> np.ndarray:
-    """A VTK matrix as (4, 4) float64."""
-    return np.array([[matrix.GetElement(row, column) for column in range(4)] for row in range(4)])
-
-
-def affine_to_matrix(affine: np.ndarray) -> vtk.vtkMatrix4x4:
-    """(4, 4) as a VTK matrix."""
-    matrix = vtk.vtkMatrix4x4()
-    matrix.DeepCopy(np.asarray(affine, dtype=np.float64).ravel())
-    return matrix
-
-
 def volume_to_array(node: Any) -> np.ndarray:
     """The voxels of a scalar volume node as float32 (1, i, j, k)."""
     return np.ascontiguousarray(slicer.util.arrayFromVolume(node).T[None], dtype=np.float32)
@@ -35,14 +23,14 @@ def volume_to_affine(node: Any) -> np.ndarray:
     """Voxel index to RAS mm of a volume node, (4, 4), in the frame below its transform."""
     matrix = vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)
-    return matrix_to_affine(matrix)
+    return slicer.util.arrayFromVTKMatrix(matrix)
 
 
 def array_to_volume(name: str, data: np.ndarray, affine: np.ndarray) -> Any:
     """A new scalar volume node of an array (i, j, k)."""
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
     slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(data.T))
-    node.SetIJKToRASMatrix(affine_to_matrix(affine))
+    node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(affine))
     node.CreateDefaultDisplayNodes()
     return node
 
@@ -57,9 +45,10 @@ def place_beside(node: Any, volume_node: Any) -> None:
     if hasattr(node, "SetAndObserveTransformNodeID"):
         node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
-    if hierarchy is not None:
-        parent = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(volume_node))
-        hierarchy.SetItemParent(hierarchy.GetItemByDataNode(node), parent)
+    items = [hierarchy.GetItemByDataNode(each) if hierarchy is not None else 0 for each in (volume_node, node)]
+    # 0 is "no item": hidden nodes have none.
+    if all(items):
+        hierarchy.SetItemParent(items[1], hierarchy.GetItemParent(items[0]))
 
 
 def make_segmentation(name: str, volume_node: Any) -> Any:
@@ -132,7 +121,7 @@ def make_oriented_image(labels: np.ndarray, affine: np.ndarray) -> Any:
     image.SetDimensions(labels.shape)
     scalars = numpy_to_vtk(np.ascontiguousarray(labels.T, dtype=np.uint8).ravel(), deep=True)
     image.GetPointData().SetScalars(scalars)
-    image.SetImageToWorldMatrix(affine_to_matrix(affine))
+    image.SetImageToWorldMatrix(slicer.util.vtkMatrixFromArray(affine))
     return image
 
 
@@ -201,7 +190,7 @@ def region_to_box(region_node: Any, volume_node: Any) -> tuple[list[int], list[i
     region_node.GetRASBounds(bounds)
     to_local = vtk.vtkMatrix4x4()
     slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(None, volume_node.GetParentTransformNode(), to_local)
-    voxel_from_world = np.linalg.inv(volume_to_affine(volume_node)) @ matrix_to_affine(to_local)
+    voxel_from_world = np.linalg.inv(volume_to_affine(volume_node)) @ slicer.util.arrayFromVTKMatrix(to_local)
     corners = np.array([[bounds[i], bounds[2 + j], bounds[4 + k], 1.0] for i, j, k in np.ndindex(2, 2, 2)])
     voxels = (corners @ voxel_from_world.T)[:, :3]
     shape = np.array(volume_node.GetImageData().GetDimensions())
