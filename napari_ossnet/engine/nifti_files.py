@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
@@ -31,10 +33,8 @@ def read_nifti(path: Path) -> RawImage:
     """
     try:
         import nibabel as nib
-        from nibabel.imageglobals import LoggingOutputSuppressor
 
-        # nibabel repairs odd headers and says so on the console, where only our own sentences belong.
-        with LoggingOutputSuppressor():
+        with _quiet_nibabel():
             if path.name.lower().endswith(_OPENED_HERE):
                 return _read_opened(path)
             return _raw_image(path, nib.load(path))
@@ -49,6 +49,21 @@ def read_nifti(path: Path) -> RawImage:
         raise InputError(
             f"{path.name} can't be read ({_first_line(error)}); check that it is a whole image."
         ) from error
+
+
+@contextmanager
+def _quiet_nibabel() -> Iterator[None]:
+    """Keep nibabel from telling the console how it repairs odd headers, where only our own sentences belong.
+
+    Its own ``LoggingOutputSuppressor`` takes its handlers away for good, and then Python prints the remarks instead.
+    """
+    from nibabel.imageglobals import logger
+
+    was_disabled, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = was_disabled
 
 
 def _read_opened(path: Path) -> RawImage:
