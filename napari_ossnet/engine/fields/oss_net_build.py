@@ -14,7 +14,7 @@ from napari_ossnet.engine.fields.build import encoding_progress
 from napari_ossnet.engine.fields.compiled_query import CompiledQuery
 from napari_ossnet.engine.fields.folding import fold_decoder
 from napari_ossnet.engine.fields.oss_net import OSSNetField
-from napari_ossnet.engine.fields.slab_encoder import DEFAULT_SLAB_BYTES, encode_in_slabs
+from napari_ossnet.engine.fields.slab_encoder import CPU_SLAB_BYTES, DEVICE_SLAB_BYTES, encode_in_slabs
 from napari_ossnet.engine.fields.torch_query import TorchQuery
 from napari_ossnet.engine.kernels.compilation import is_compiled
 from napari_ossnet.engine.networks.oss_net import Encoding, OSSNet, OSSNetConfig
@@ -72,14 +72,18 @@ def _encode(
     network: OSSNet, prepared: PreparedVolume, device: torch.device, memory_bytes: int | None, started_at: float
 ) -> Generator[Progress, None, Encoding]:
     volume = torch.from_numpy(prepared.encoder_input())[None].to(device)
-    slab_bytes = DEFAULT_SLAB_BYTES if memory_bytes is None else min(DEFAULT_SLAB_BYTES, max(memory_bytes // 8, 2**20))
-    steps = encode_in_slabs(network.encoder, volume, slab_bytes=slab_bytes)
+    steps = encode_in_slabs(network.encoder, volume, slab_bytes=_slab_bytes(device, memory_bytes))
     del volume
     try:
         while True:
             yield encoding_progress(started_at, next(steps))
     except StopIteration as stop:
         return stop.value
+
+
+def _slab_bytes(device: torch.device, memory_bytes: int | None) -> int:
+    usual = CPU_SLAB_BYTES if device.type == "cpu" else DEVICE_SLAB_BYTES
+    return usual if memory_bytes is None else min(usual, max(memory_bytes // 16, 2**18))
 
 
 def _build_query(

@@ -110,3 +110,24 @@ def pade_backward(
             s9 += (weighted * x2) * x2
         for k, total in enumerate((s0, s1, s2, s3, s4, s5, s6, s7, s8, s9)):
             sums[k] += total
+
+
+def pade_pool(x: np.ndarray, result: np.ndarray, coefficients: np.ndarray) -> None:
+    """Activation of ``x`` and then the mean of every 2^3 voxels, in one pass.
+
+    Args:
+        x: (2 i, 2 j, 2 k, channels) float32, contiguous; left as it is.
+        result: (i, j, k, channels).
+        coefficients: (10,).
+    """
+    c = coefficients.copy()
+    eighth = np.float32(0.125)
+    for i in range(result.shape[0]):
+        for j in range(result.shape[1]):
+            for k in range(result.shape[2]):
+                total = result[i, j, k]
+                total[:] = _ZERO
+                for corner in range(8):
+                    values = x[2 * i + (corner >> 2), 2 * j + (corner >> 1 & 1), 2 * k + (corner & 1)]
+                    for channel in range(total.size):
+                        total[channel] += eighth * _activation(values[channel], c)

@@ -169,7 +169,8 @@ def test_the_field_keeps_the_contract(a_tiny_network: OSSNet, a_tiny_scan: Any) 
     assert len(events) >= 4
 
 
-@pytest.mark.parametrize("slab_bytes", [1, 9000, 2**30])
+@pytest.mark.usefixtures("with_and_without_compiled_kernels")
+@pytest.mark.parametrize("slab_bytes", [1, 9000, None])
 def test_encoding_in_slabs_equals_encoding_the_whole(a_tiny_network: OSSNet, a_tiny_scan: Any, slab_bytes: int) -> None:
     volume = torch.from_numpy(a_tiny_scan.encoder_input())[None]
     with torch.no_grad():
@@ -206,7 +207,7 @@ def test_memory_that_does_not_suffice_is_an_error_of_the_engine(
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
 
-    monkeypatch.setattr(slab_encoder.functional, "conv3d", fail)
+    monkeypatch.setattr(slab_encoder, "_convolve", fail)
     with pytest.raises(OutOfMemoryError, match="--memory"):
         returned(build_field(a_tiny_network, a_tiny_scan, device=CPU))
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from napari_ossnet.engine.kernels.compilation import SWITCH, compiled, is_compiled
-from napari_ossnet.engine.kernels.pade_kernels import pade_backward, pade_columns, pade_flat
+from napari_ossnet.engine.kernels.pade_kernels import pade_backward, pade_columns, pade_flat, pade_pool
 from napari_ossnet.engine.kernels.window_kernels import local_windows, mid_range_windows
 from napari_ossnet.engine.networks.pade import rational
 from napari_ossnet.engine.patches import PatchSampler
@@ -54,6 +54,15 @@ def test_the_column_kernel_adds_a_bias_and_leaves_other_columns_alone(compile_: 
     np.testing.assert_array_equal(x[:, 9], before[:, 9])
     expected = reference(torch.from_numpy(before[:, 2:9] + bias)).numpy()
     np.testing.assert_allclose(x[:, 2:9], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_pooling_kernel_averages_the_activations_of_eight_voxels(compile_: Callable[[Any], Any]) -> None:
+    x = np.random.default_rng(2).normal(size=(4, 6, 2, 5)).astype(np.float32)
+    result = np.full((2, 3, 1, 5), np.nan, np.float32)
+    compile_(pade_pool)(x, result, COEFFICIENTS)
+    activated = reference(torch.from_numpy(x)).permute(3, 0, 1, 2)[None]
+    expected = torch.nn.functional.avg_pool3d(activated, 2)[0].permute(1, 2, 3, 0)
+    np.testing.assert_allclose(result, expected.numpy(), rtol=1e-5, atol=1e-6)
 
 
 def test_the_backward_kernel_gives_the_gradients_of_plain_autograd(compile_: Callable[[Any], Any]) -> None:
