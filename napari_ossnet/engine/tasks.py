@@ -20,7 +20,7 @@ __all__ = [
 ]
 
 _ANATOMY = ("SCT", "123037004", "Anatomical Structure")
-_ABNORMAL = ("SCT", "49755003", "Morphologically Altered Structure")
+_ABNORMAL = ("SCT", "49755003", "Morphologically Abnormal Structure")
 _BRAIN = ("SCT", "12738006", "Brain")
 _HIPPOCAMPUS = ("SCT", "5366008", "Hippocampus")
 
