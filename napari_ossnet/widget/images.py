@@ -135,8 +135,9 @@ def _row(
     if choice is None or source is None or reference is None:
         return ModalityRow(name=modality.name, title=modality.title, note="No image chosen", is_problem=True)
     spacing = spacing_of(source.placement.scan_affine)
-    size = " × ".join(str(count) for count in source.shape)
-    note = f"{size} voxels of {' × '.join(f'{length:.3g}' for length in spacing)} mm"
+    size = "×".join(str(count) for count in source.shape)
+    lengths = [f"{length:.3g}" for length in spacing]
+    note = f"{size} · {lengths[0] if len(set(lengths)) == 1 else '×'.join(lengths)} mm"
     return ModalityRow(
         name=modality.name,
         title=modality.title,
@@ -148,16 +149,14 @@ def _row(
 
 def _fit(task: Task, source: LayerSource, reference: LayerSource) -> str:
     if not source.is_spacing_known:
-        return "the layer has no unit: its scale is taken for mm"
+        return "no unit, taken for mm"
     if source is not reference and not _is_on_same_grid(source, reference):
-        return f"another grid: resampled to that of {reference.name}"
+        return f"resampled to {reference.name}"
     affine = source.placement.scan_affine
     is_native = source.shape == task.box_shape and np.allclose(spacing_of(affine), task.spacing_mm or np.inf, atol=1e-3)
     if is_native and axis_codes_of(affine) == task.axes:
         return "fits as it is"
-    return (
-        "fits, is resized to the network's grid" if task.spacing_mm is None else "fits, is placed in the network's grid"
-    )
+    return "fits, resized" if task.spacing_mm is None else "fits, resampled"
 
 
 def _is_on_same_grid(source: LayerSource, reference: LayerSource) -> bool:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 PLUGIN = "napari-ossnet"
 WIDGET = "Segment"
+#: Room for the layer list, a slice and the whole form side by side.
+WINDOW_SIZE = (1440, 920)
 
 
 def launch(scan_paths: list[str], demo: bool) -> None:
@@ -27,8 +29,17 @@ def launch(scan_paths: list[str], demo: bool) -> None:
     import napari
 
     viewer = napari.Viewer(title="napari - OSS-Net")
+    viewer.window.resize(*_window_size())
     open_window(viewer, layers, demo=demo)
     napari.run()
+
+
+def _window_size() -> tuple[int, int]:
+    """As much of ``WINDOW_SIZE`` as the screen has."""
+    from qtpy.QtWidgets import QApplication
+
+    screen = QApplication.primaryScreen().availableGeometry()
+    return min(WINDOW_SIZE[0], int(0.95 * screen.width())), min(WINDOW_SIZE[1], int(0.92 * screen.height()))
 
 
 def open_window(viewer: Viewer, scans: list[list[LayerTuple]], *, demo: bool) -> None:

@@ -229,7 +229,7 @@ class ResultLayers:
         self.edited.emit()
 
     def _on_drawn(self, event: Any = None) -> None:
-        """Undo and redo have no event of their own; like scrolling they draw the layer anew, but with another history."""
+        """Undo and redo have no event of their own; they draw the layer, as scrolling does, but the history differs."""
         if self.labels is not None and not self._is_setting and _history_of(self.labels) != self._history:
             self._on_edited()
 

@@ -67,8 +67,10 @@ class WeightsOption:
     name: str
     title: str
     variant: str
-    #: Size, licence, published Dice, one sentence each.
+    #: Size, licence, published Dice, one line each.
     details: tuple[str, ...]
+    #: What it was trained on.
+    tooltip: str
     is_here: bool
     can_download: bool
 

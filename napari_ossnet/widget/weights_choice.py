@@ -86,6 +86,7 @@ def _option(entry: CatalogueEntry) -> WeightsOption:
         title=f"{entry.title}{'' if is_here else ' (not here yet)'}",
         variant=entry.variant,
         details=_details(entry, is_here=is_here),
+        tooltip=f"Trained on: {entry.training_data}" if entry.training_data else "",
         is_here=is_here,
         can_download=entry.url is not None and not is_here,
     )
@@ -95,8 +96,7 @@ def _details(entry: CatalogueEntry, *, is_here: bool) -> tuple[str, ...]:
     where = "comes with the program" if entry.is_bundled else "on this machine" if is_here else "to be downloaded"
     amount = size(entry.size_bytes) if entry.size_bytes else "size unknown"
     dice = f"Dice {entry.published_dice:.3f}" if entry.published_dice else "no Dice reported"
-    lines = [f"{amount}, {where}", f"{dice}, licence {entry.licence or 'not stated'}"]
-    return (*lines, f"Trained on: {entry.training_data}") if entry.training_data else tuple(lines)
+    return f"{amount}, {where}", f"{dice}, licence {entry.licence or 'not stated'}"
 
 
 def _title(variant: str) -> str:

@@ -44,6 +44,7 @@ class WeightsSection(QWidget):
         self.weights.setVisible(bool(state.weights))
         chosen = state.chosen_weights
         self.details.say("" if chosen is None else "\n".join(chosen.details))
+        self.details.setToolTip("" if chosen is None else chosen.tooltip)
         self.download.setVisible(chosen is not None and chosen.can_download)
         for widget in (self.variant, self.weights, self.download, self.import_file):
             widget.setEnabled(not state.is_busy)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QCoreApplication, QTimer
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
 from napari_ossnet.engine.session import SegmentationSession
 from napari_ossnet.widget.controller import Controller
@@ -34,7 +34,10 @@ class OSSNetWidget(QWidget):
         self, napari_viewer: Viewer, session: SegmentationSession | None = None, worker: Worker | None = None
     ) -> None:
         super().__init__()
+        # napari fills the dock up with empty space under any widget that does not ask for the room itself.
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         self.view = View()
+        self._has_shown_result = False
         self._pending: list[Callable[[], Any]] = []
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -63,9 +66,10 @@ class OSSNetWidget(QWidget):
         run.devices_wanted.connect(controller.devices.refresh)
         run.memory_picked.connect(lambda text: controller.store.update_settings(memory=text))
         run.step_picked.connect(lambda step: controller.store.update_settings(step=step))
-        run.segment_wanted.connect(controller.runs.segment)
-        run.cancel_wanted.connect(controller.jobs.cancel)
-        run.cpu_wanted.connect(controller.segment_on_cpu)
+        bar = self.view.bar
+        bar.segment_wanted.connect(controller.runs.segment)
+        bar.cancel_wanted.connect(controller.jobs.cancel)
+        bar.cpu_wanted.connect(controller.segment_on_cpu)
 
     def _connect_result(self) -> None:
         result, region, batch, controller = self.view.result, self.view.region, self.view.batch, self.controller
@@ -101,7 +105,11 @@ class OSSNetWidget(QWidget):
             application.aboutToQuit.connect(controller.close)
 
     def _show(self, state: State) -> None:
+        is_first_result = bool(state.measurements) and not self._has_shown_result
         self.view.show_state(state)
+        if is_first_result:
+            self._has_shown_result = True
+            self.view.show_result()
 
     def _later(self, function: Callable[[], Any]) -> None:
         self._pending.append(function)

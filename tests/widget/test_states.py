@@ -15,7 +15,7 @@ pytestmark = pytest.mark.qt
 
 
 def test_without_a_scan_the_button_is_off_and_says_why(a_docked_widget):
-    run = a_docked_widget.widget.view.run
+    run = a_docked_widget.widget.view.bar
     assert not run.segment.isEnabled()
     assert "Open a scan first" in run.problems.text()
     assert "Open a scan first" in run.segment.toolTip()
@@ -28,7 +28,7 @@ def test_the_demo_scan_is_offered_as_long_as_there_is_no_image(a_docked_widget, 
 
 
 def test_a_scan_that_fits_may_be_segmented(a_ready_widget):
-    run = a_ready_widget.widget.view.run
+    run = a_ready_widget.widget.view.bar
     assert run.segment.isEnabled()
     assert run.segment.text() == "Segment"
     assert run.problems.text() == ""
@@ -36,7 +36,7 @@ def test_a_scan_that_fits_may_be_segmented(a_ready_widget):
 
 def test_a_line_tells_shape_spacing_and_fit(a_ready_widget):
     (note,) = a_ready_widget.widget.view.images.notes.values()
-    assert note.text().startswith("40 × 44 × 36 voxels of 1 × 1 × 1 mm · fits")
+    assert note.text().startswith("40×44×36 · 1 mm · fits")
 
 
 def test_a_missing_modality_is_named(a_docked_widget, sphere):
@@ -45,7 +45,7 @@ def test_a_missing_modality_is_named(a_docked_widget, sphere):
         volume = sphere.make_scan(sphere.affines["RAS"], name=name)
         a_docked_widget.open(volume)
     assert a_docked_widget.state.image_problems == ("Choose an image for T1 with contrast.",)
-    assert not a_docked_widget.widget.view.run.segment.isEnabled()
+    assert not a_docked_widget.widget.view.bar.segment.isEnabled()
 
 
 def test_one_image_for_two_modalities_is_a_problem(a_docked_widget, sphere):
@@ -70,7 +70,7 @@ def test_a_scan_with_nan_is_refused_before_the_button_can_be_pressed(a_docked_wi
     a_docked_widget.widget.controller.inputs.refresh_images()
     a_docked_widget.wait_idle()
     assert "NaN" in a_docked_widget.state.scan_problems[0]
-    assert not a_docked_widget.widget.view.run.segment.isEnabled()
+    assert not a_docked_widget.widget.view.bar.segment.isEnabled()
 
 
 def test_weights_that_are_not_here_are_a_problem_with_a_cure(a_docked_widget, sphere):
@@ -78,9 +78,9 @@ def test_weights_that_are_not_here_are_a_problem_with_a_cure(a_docked_widget, sp
     a_docked_widget.choose_task("lits")
     a_docked_widget.widget.controller.inputs.choose_variant("c")
     view = a_docked_widget.widget.view
-    assert "not on this machine yet: press Download" in view.run.problems.text()
+    assert "not on this machine yet: press Download" in view.bar.problems.text()
     assert view.weights.download.isVisibleTo(a_docked_widget.widget)
-    assert not view.run.segment.isEnabled()
+    assert not view.bar.segment.isEnabled()
 
 
 def test_a_variant_without_weights_says_so(a_docked_widget):
@@ -131,10 +131,10 @@ def test_running_out_of_memory_leaves_a_usable_widget_that_offers_the_cpu(a_read
     a_ready_widget.session.failures = [OutOfMemoryError("The memory did not suffice.")]
     a_ready_widget.run()
     view = a_ready_widget.widget.view
-    assert view.run.error.text() == "The memory did not suffice."
-    assert view.run.segment.isEnabled()
-    assert view.run.use_cpu.isVisibleTo(a_ready_widget.widget)
-    view.run.use_cpu.click()
+    assert view.bar.error.text() == "The memory did not suffice."
+    assert view.bar.segment.isEnabled()
+    assert view.bar.use_cpu.isVisibleTo(a_ready_widget.widget)
+    view.bar.use_cpu.click()
     a_ready_widget.wait_idle()
     assert a_ready_widget.session.requests[-1].device == "cpu"
     assert a_ready_widget.state.error == ""
@@ -148,7 +148,7 @@ def test_a_runtime_error_from_torch_re_enables_the_button(a_ready_widget, qtbot)
         a_ready_widget.run()
     assert not exceptions
     assert "illegal memory access" in a_ready_widget.state.error
-    assert a_ready_widget.widget.view.run.segment.isEnabled()
+    assert a_ready_widget.widget.view.bar.segment.isEnabled()
 
 
 def test_a_mistake_of_ours_is_shown_and_logged(a_ready_widget, qtbot, caplog):
@@ -158,15 +158,15 @@ def test_a_mistake_of_ours_is_shown_and_logged(a_ready_widget, qtbot, caplog):
     assert not exceptions
     assert "unexpected" in a_ready_widget.state.error
     assert "oops" in caplog.text
-    assert a_ready_widget.widget.view.run.segment.isEnabled()
+    assert a_ready_widget.widget.view.bar.segment.isEnabled()
 
 
 def test_an_error_of_the_user_is_shown_in_its_own_words_and_goes_with_the_next_run(a_ready_widget):
     a_ready_widget.session.failures = [InputError("The scan is upside down; turn it.")]
     a_ready_widget.run()
-    assert a_ready_widget.widget.view.run.error.text() == "The scan is upside down; turn it."
+    assert a_ready_widget.widget.view.bar.error.text() == "The scan is upside down; turn it."
     a_ready_widget.run()
-    assert a_ready_widget.widget.view.run.error.text() == ""
+    assert a_ready_widget.widget.view.bar.error.text() == ""
 
 
 def test_pressing_twice_starts_one_run(a_ready_widget):
@@ -187,18 +187,18 @@ def test_without_torch_the_widget_opens_and_says_how_to_install_it(dock, sphere,
     monkeypatch.delitem(__import__("sys").modules, "torch", raising=False)
     docked = dock()
     docked.open(sphere.make_scan(sphere.affines["RAS"]))
-    assert "pip install torch" in docked.widget.view.run.problems.text()
-    assert not docked.widget.view.run.segment.isEnabled()
+    assert "pip install torch" in docked.widget.view.bar.problems.text()
+    assert not docked.widget.view.bar.segment.isEnabled()
 
 
 def test_the_cpu_warning_stays_while_runs_go_to_the_cpu(a_ready_widget):
     devices = a_ready_widget.widget.controller.devices
     devices.choose("cpu")
-    assert "CPU" in a_ready_widget.widget.view.run.cpu_warning.text()
+    assert "CPU" in a_ready_widget.widget.view.bar.cpu_warning.text()
     a_ready_widget.run()
-    assert "CPU" in a_ready_widget.widget.view.run.cpu_warning.text()
+    assert "CPU" in a_ready_widget.widget.view.bar.cpu_warning.text()
     devices.choose("cuda:0")
-    assert a_ready_widget.widget.view.run.cpu_warning.text() == ""
+    assert a_ready_widget.widget.view.bar.cpu_warning.text() == ""
 
 
 def test_devices_are_listed_when_the_list_is_opened(a_ready_widget):
@@ -211,7 +211,7 @@ def test_devices_are_listed_when_the_list_is_opened(a_ready_widget):
 
 
 def test_the_research_notice_is_always_in_sight(a_docked_widget):
-    notice = a_docked_widget.widget.view.notice
+    notice = a_docked_widget.widget.view.bar.notice
     assert "research use only" in notice.text().lower()
     assert notice.isVisibleTo(a_docked_widget.widget)
 

@@ -89,12 +89,12 @@ def test_a_run_can_be_cancelled_at_every_step_and_what_was_found_stays(a_ready_f
         docked.wait_for_step(earlier)
         docked.session.gate.go_on()
     docked.wait_for_step(step)
-    assert docked.widget.view.run.segment.text() == "Cancel"
+    assert docked.widget.view.bar.segment.text() == "Cancel"
     docked.click_segment()
     docked.wait_idle()
     assert docked.shown_step() == step
-    assert docked.widget.view.run.segment.text() == "Segment"
-    assert docked.widget.view.run.segment.isEnabled()
+    assert docked.widget.view.bar.segment.text() == "Segment"
+    assert docked.widget.view.bar.segment.isEnabled()
     assert "Cancelled" in docked.state.status
     assert docked.labels in docked.viewer.layers
 
@@ -117,9 +117,9 @@ def test_progress_tells_points_step_and_time_left(a_ready_fine_widget):
     docked.session.gate.is_closed = True
     docked.click_segment()
     docked.wait_for_step(8)
-    docked.qtbot.waitUntil(lambda: "left" in docked.widget.view.run.progress.text(), timeout=10_000)
-    assert docked.widget.view.run.progress.text() == "Step 1 · 10 of 100 points · 3 s left"
-    assert docked.widget.view.run.bar.value() == 100
+    docked.qtbot.waitUntil(lambda: "left" in docked.widget.view.bar.progress.text(), timeout=10_000)
+    assert docked.widget.view.bar.progress.text() == "Step 1 · 10 of 100 points · 3 s left"
+    assert docked.widget.view.bar.bar.value() == 100
     docked.click_segment()
     docked.wait_idle()
 
