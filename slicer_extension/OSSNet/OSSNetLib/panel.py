@@ -23,7 +23,7 @@ class Panel:
         ui: The form's widgets, as ``slicer.util.childWidgetVariables`` gives them.
         logic: Runs jobs.
         installation: Knows what is missing.
-        show_error: Shows a sentence to the user.
+        show_error: Shows a sentence to the user; Slicer's own dialog by default.
     """
 
     def __init__(
@@ -31,12 +31,12 @@ class Panel:
         ui: Any,
         logic: OSSNetSegmentationLogic,
         installation: Installation,
-        show_error: Callable[[str], Any] = slicer.util.errorDisplay,
+        show_error: Callable[[str], Any] | None = None,
     ) -> None:
         self._ui = ui
         self._logic = logic
         self._installation = installation
-        self._show_error = show_error
+        self._show_error = show_error or slicer.util.errorDisplay
         self._devices = [{"name": "auto", "title": "Automatic", "free_bytes": None}]
         self.images = ImagesSection(ui)
         self.weights = WeightsSection(ui, logic)
