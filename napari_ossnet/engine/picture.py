@@ -85,7 +85,7 @@ def _draw_slice(axes: Axes, view: SliceView, colors: dict[int, tuple[float, floa
     for label, color in colors.items():
         cut = np.asarray(view.labels == label, dtype=np.float32)
         if cut.any() and min(cut.shape) > 1:
-            axes.contourf(x, y, cut, levels=[0.5, 1.5], colors=[color], alpha=0.22)
+            axes.contourf(x, y, cut, levels=[0.5, 1.5], colors=[color], alpha=0.16)
             axes.contour(x, y, cut, levels=[0.5], colors=[color], linewidths=1.6)
     _letter_sides(axes, view)
     _draw_scale_bar(axes, columns * width, rows * height)
