@@ -15,6 +15,7 @@ from napari_ossnet.engine.events import Event, Message, Progress
 from napari_ossnet.engine.fields.build import build_field
 from napari_ossnet.engine.fields.protocol import OccupancyField
 from napari_ossnet.engine.model_card import ModelCard
+from napari_ossnet.engine.scan_checks import refuse_unusable
 from napari_ossnet.engine.session import SegmentRequest
 from napari_ossnet.engine.tasks import PreparedVolume, check_scan, prepare
 
@@ -62,6 +63,8 @@ def encode_scan(request: SegmentRequest, earlier: EncodedScan | None) -> Generat
     weights = yield from _network_for(request, earlier)
     yield Progress(stage="preparing")
     task = weights.card.task
+    # First: what is refused is not said as a warning too.
+    refuse_unusable(task, request.volume)
     warnings = tuple(check_scan(task, request.volume))
     for text in warnings:
         yield Message(text=text, level="warning")
