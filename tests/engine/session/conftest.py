@@ -112,7 +112,7 @@ def make_volume(
     affine[3, 3] = 1
     for axis in range(3):
         affine[axes[axis], axis] = signs[axis] * spacing_mm
-    affine[:3, 3] = CENTRE + [0.3, -1.7, 2.2] - affine[:3, :3] @ (np.array(shape) - 1) / 2
+    affine[:3, 3] = CENTRE + np.array([0.3, -1.7, 2.2]) - affine[:3, :3] @ (np.array(shape) - 1) / 2
     data = np.random.default_rng(0).normal(100, 20, (1, *shape)).astype(np.float32)
     return Volume(data=data, affine=affine, channel_names=("t1",), affine_codes=(1, 1))
 

@@ -7,6 +7,7 @@ import pytest
 
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.events import Message
+from napari_ossnet.engine.session import SegmentationSession
 
 START, STOP = (10, 12, 8), (26, 20, 30)
 
@@ -74,9 +75,7 @@ def test_the_same_region_at_another_threshold_reuses_its_points(a_session, a_vol
 
 
 def test_a_small_object_known_from_the_scan_is_found_again_in_its_region(a_volume, toy):
-    from napari_ossnet.engine.session import SegmentationSession
-
-    speck = toy.centre + [6.0, 4.0, -3.0]
+    speck = toy.centre + np.array([6.0, 4.0, -3.0])
     session = SegmentationSession(
         encode=toy.encoder(formula=lambda points: 1.2 - np.linalg.norm(points - speck, axis=1))
     )
