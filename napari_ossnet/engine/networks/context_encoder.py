@@ -13,7 +13,7 @@ from torch import Tensor, nn
 Result = TypeVar("Result")
 
 #: Native voxels of one slab of the stem at inference: bounds what the half-size features take.
-SLAB_VOXELS = 2**22
+SLAB_VOXELS = 2**21
 
 
 class ResidualConvolution(nn.Module):
@@ -27,7 +27,7 @@ class ResidualConvolution(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Same shape in and out, (batch, channels, i, j, k)."""
-        return features + self.convolution(self.activation(self.norm(features)))
+        return added(self.convolution(self.activation(self.norm(features))), features)
 
 
 class HalvingConvolution(nn.Module):
@@ -79,6 +79,7 @@ class ContextEncoder(nn.Module):
             stages += [HalvingConvolution(width, following)]
         self.stem = nn.Sequential(*stages)
         self.stem_factor = 2 ** len(stem)
+        self.width = levels[0]
         self.factor = self.stem_factor * 2 ** (len(levels) - 1)
         self.scales = tuple(self.stem_factor * 2**level for level in range(len(levels)))
 
@@ -111,8 +112,8 @@ class ContextEncoder(nn.Module):
             skips.append(features)
         outputs = [self.closing[-1](skips.pop())]
         for level in reversed(range(len(self.up))):
-            coarse = functional.interpolate(self.project[level](features), scale_factor=2, mode="trilinear")
-            features = yield from _passed(self.up[level], skips.pop() + coarse)
+            features = functional.interpolate(self.project[level](features), scale_factor=2, mode="trilinear")
+            features = yield from _passed(self.up[level], added(features, skips.pop()))
             outputs.append(self.closing[level](features))
         return outputs[::-1]
 
@@ -121,11 +122,20 @@ class ContextEncoder(nn.Module):
         planes = self.stem_factor * max(1, SLAB_VOXELS // (self.stem_factor * volume[0, 0, 0].numel()))
         if torch.is_grad_enabled() or planes >= volume.shape[2]:
             return self.stem(volume)
-        slabs = []
-        for slab in volume.split(planes, dim=2):
-            slabs.append(self.stem(slab))
+        factor = self.stem_factor
+        shape = [extent // factor for extent in volume.shape[2:]]
+        # In one piece from the start: slabs kept one by one would lie scattered between the memory of the work.
+        folded = volume.new_empty((volume.shape[0], self.width, *shape)).to(memory_format=torch.channels_last_3d)
+        for start in range(0, volume.shape[2], planes):
+            slab = self.stem(volume[:, :, start : start + planes])
+            folded[:, :, start // factor : start // factor + slab.shape[2]] = slab
             yield
-        return torch.cat(slabs, dim=2)
+        return folded
+
+
+def added(result: Tensor, other: Tensor) -> Tensor:
+    """The sum; without gradients in the memory of ``result``, because whole scans at a quarter of their size count."""
+    return result + other if torch.is_grad_enabled() else result.add_(other)
 
 
 def _passed(chain: nn.Module, features: Tensor) -> Generator[None, None, Tensor]:
