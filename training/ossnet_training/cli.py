@@ -66,12 +66,14 @@ class Evaluate:
     """auto, cpu, cuda, cuda:1, mps."""
     cases: int = 0
     """Only the first so many cases; 0 takes all."""
+    thresholds: bool = False
+    """Show beside it what Otsu's and the best threshold of the first channel achieve."""
     output: Path | None = None
     """Folder for the CSV, the table and the picture; by default the run's, else the present one."""
 
     def run(self) -> None:
         """Evaluate; prints each case as it comes, then the table."""
-        from ossnet_training.comparing import judge, keep_scores, output_folder, write_report
+        from ossnet_training.comparing import judge, judge_thresholds, keep_scores, output_folder, write_report
         from ossnet_training.evaluation import Score
 
         folder = output_folder(self.source, self.output)
@@ -88,7 +90,11 @@ class Evaluate:
             scores += case
             print(case[0].case, ", ".join(f"{s.region} {s.dice:.4f}" for s in case), flush=True)
         keep_scores(folder, scores, self.protocol)
-        table = write_report(folder, {Path(self.source).stem: scores}, f"evaluation-{self.protocol}")
+        shown = {Path(self.source).stem: scores}
+        if self.thresholds:
+            pairs = list(judge_thresholds(self.source, data=self.data, split=self.split, limit=self.cases))
+            shown |= {"Otsu": [pair[0] for pair in pairs], "best threshold": [pair[1] for pair in pairs]}
+        table = write_report(folder, shown, f"evaluation-{self.protocol}")
         print(table.read_text(encoding="utf-8"))
 
 

@@ -21,8 +21,10 @@ from ossnet_training.cache import class_numbers, label_on_grid, read_case
 from ossnet_training.cases import Case
 from ossnet_training.losses import classes_at
 from ossnet_training.overlap import class_columns, dice_of, iou_of, overlap_counts
+from ossnet_training.pool_cases import PoolCase, read_pool_case
 from ossnet_training.sampling import case_generator, uniform_locations
 from ossnet_training.surface_distance import hd95_mm
+from ossnet_training.thresholds import best_threshold_mask, otsu_mask
 
 Protocol = Literal["dense", "sampled"]
 
@@ -62,7 +64,7 @@ class Judged:
 def evaluate_cases(
     network: nn.Module,
     task: Task,
-    cases: Sequence[Case],
+    cases: Sequence[Case | PoolCase],
     *,
     device: torch.device,
     protocol: Protocol = "dense",
@@ -86,7 +88,7 @@ def evaluate_cases(
         InputError: A case can't be read, with its name.
     """
     for number, case in enumerate(cases):
-        volume, label = read_case(case, task)
+        volume, label = read_pool_case(case) if isinstance(case, PoolCase) else read_case(case, task)
         classes = class_numbers(label, task, label_map)
         started_at = time.perf_counter()
         prepared = prepare(task, volume)
@@ -97,6 +99,26 @@ def evaluate_cases(
             generator = case_generator(seed, 0, number, stream=5)
             judged = _sampled(field, prepared, classes, locations, generator)
         yield list(_scores(case.name, task, judged, time.perf_counter() - started_at))
+
+
+def threshold_scores(
+    task: Task, cases: Sequence[Case | PoolCase], *, channel: int = 0, label_map: Sequence[tuple[int, int]] = ()
+) -> Iterator[tuple[Score, Score]]:
+    """Scores of Otsu's threshold of a channel and of the best threshold, each with its largest component."""
+    for case in cases:
+        volume, label = read_pool_case(case) if isinstance(case, PoolCase) else read_case(case, task)
+        truth = class_numbers(label, task, label_map) > 0
+        scores = []
+        for make in (otsu_mask, lambda image, truth=truth: best_threshold_mask(image, truth)):
+            started_at = time.perf_counter()
+            judged = Judged(
+                found=torch.from_numpy(make(volume.data[channel]).astype(np.uint8)),
+                truth=torch.from_numpy(truth.astype(np.uint8)),
+                spacing_mm=volume.spacing_mm,
+                voxel_ml=math.prod(volume.spacing_mm) / 1000,
+            )
+            scores.append(next(_scores(case.name, task, judged, time.perf_counter() - started_at)))
+        yield scores[0], scores[1]
 
 
 def _dense(field: OccupancyField, prepared: PreparedVolume, classes: np.ndarray) -> Judged:
@@ -152,7 +174,7 @@ def _surface_distance(judged: Judged, number: int) -> float:
     return hd95_mm(masks[0], masks[1], judged.spacing_mm)
 
 
-def cases_by_name(cases: Sequence[Case], names: Sequence[str]) -> list[Case]:
+def cases_by_name(cases: Sequence[Case | PoolCase], names: Sequence[str]) -> list[Case | PoolCase]:
     """The cases of these names, in their order."""
     known = {case.name: case for case in cases}
     return [known[name] for name in names if name in known]

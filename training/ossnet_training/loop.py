@@ -21,7 +21,7 @@ from napari_ossnet.engine.networks.variants import build_network_from_config, co
 from ossnet_training.callbacks import Clock, KeepWeights, WeightAverage
 from ossnet_training.checkpointing import TimedCheckpoint
 from ossnet_training.data import CaseDataset, ResumableBatches, build_loader
-from ossnet_training.logs import MetricsLog, draw_curves
+from ossnet_training.logs import MetricsLog
 from ossnet_training.module import TrainingModule
 from ossnet_training.planning import RunPlan, build_card, window_rule
 from ossnet_training.processes import Processes, trainer_options

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.tasks import Task
+from napari_ossnet.engine.volume import Volume
 from ossnet_training.splits import Split
-from ossnet_training.synthesis.pool import PoolEntry, read_manifest
+from ossnet_training.synthesis.pool import PoolEntry, load_scan, read_manifest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +51,14 @@ class PoolCase:
         box = label[_part(self.task.box_start, self.task.box_shape)]
         box[_part(self.entry.start, self.entry.shape)] = np.load(self.folder / f"{self.name}_label.npy") > 0
         return label
+
+
+def read_pool_case(case: PoolCase) -> tuple[Volume, np.ndarray]:
+    """A pool's scan as a volume in its own voxels (1 mm, axes LPS), and its label: whole tumour is 1."""
+    image, label = load_scan(case.folder, case.entry)
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0])
+    names = case.task.modality_names
+    return Volume(data=image, affine=affine, channel_names=names), (label > 0).astype(np.uint8)
 
 
 def find_pool_cases(folder: Path, task: Task) -> tuple[list[PoolCase], Split]:
