@@ -68,8 +68,8 @@ class TumourLook:
 
 def draw_look(rng: np.random.Generator, kind: str) -> TumourLook:
     """A random look for a kind of tumour (see ``tumour_kinds``): right signs, wide ranges."""
-    subtle = rng.random() < 0.2
-    gain = rng.uniform(1.2, 1.5) if subtle else rng.uniform(1.45, 2.5)
+    subtle = rng.random() < 0.15
+    gain = rng.uniform(1.28, 1.5) if subtle else rng.uniform(1.45, 2.5)
     wet = (gain - 1) / 0.8
     t1 = 1 - min(rng.uniform(0.1, 0.35) * (0.5 + wet), 0.5)
     oedema = Part(flair=gain, t1=t1, t1ce=t1 * rng.uniform(0.97, 1.04), t2=1 + (gain - 1) * rng.uniform(0.8, 2.0))

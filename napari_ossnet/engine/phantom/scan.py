@@ -27,13 +27,23 @@ from napari_ossnet.engine.phantom.tumour_kinds import TumourPlan, TumourRanges, 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanRanges:
-    """All ranges from which a scan is drawn, and how often it has no tumour."""
+    """All ranges from which a scan is drawn.
+
+    Attributes:
+        pose: How the head is placed.
+        tumour: What grows in it.
+        distractors: What else is bright.
+        acquisition: What the scanner does to it.
+        healthy: Probability of no tumour in heads that are painted.
+        healthy_real: The same for heads from real scans: nothing shows better what real brains look like.
+    """
 
     pose: PoseRanges = field(default_factory=PoseRanges)
     tumour: TumourRanges = field(default_factory=TumourRanges)
     distractors: DistractorRanges = field(default_factory=DistractorRanges)
     acquisition: AcquisitionRanges = field(default_factory=AcquisitionRanges)
-    healthy: float = 0.06
+    healthy: float = 0.05
+    healthy_real: float = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +68,8 @@ class SyntheticScan:
 def make_scan(rng: np.random.Generator, head: Head, ranges: ScanRanges) -> SyntheticScan:
     """Draw one scan of a head; equal generators give equal scans."""
     pose = Pose.draw(rng, head, ranges.pose)
-    plans = _draw_plans(rng, ranges)
+    healthy = ranges.healthy if head.images is None else ranges.healthy_real
+    plans = [] if rng.random() < healthy else _draw_plans(rng, ranges.tumour)
     cores = []
     for plan in plans:
         core = place_core(rng, pose, plan)
@@ -86,11 +97,9 @@ def make_scan(rng: np.random.Generator, head: Head, ranges: ScanRanges) -> Synth
     return SyntheticScan(image=image * mask, labels=labels * mask, box=box, head=head.name, plans=tuple(plans))
 
 
-def _draw_plans(rng: np.random.Generator, ranges: ScanRanges) -> list[TumourPlan]:
-    if rng.random() < ranges.healthy:
-        return []
-    count = 2 if rng.random() < ranges.tumour.several else 1
-    return [draw_plan(rng, ranges.tumour) for _ in range(count)]
+def _draw_plans(rng: np.random.Generator, ranges: TumourRanges) -> list[TumourPlan]:
+    count = 2 if rng.random() < ranges.several else 1
+    return [draw_plan(rng, ranges) for _ in range(count)]
 
 
 def _painted(
