@@ -41,6 +41,21 @@ class Decision:
         best = self._shifted(logits).topk(2, dim=1).values
         return best[:, 0] - best[:, 1]
 
+    def heights(self, logits: Logits, column: int | None = None) -> Tensor:
+        """How far each location is above the surface of a class, (n,): positive inside, zero on it, in logits.
+
+        Args:
+            logits: (n, classes).
+            column: The class among several; None takes everything that is not background.
+        """
+        if logits.shape[1] == 1:
+            return logits[:, 0] - self.logit
+        shifted = self._shifted(logits)
+        column_logits = shifted[:, 1:].amax(dim=1) if column is None else shifted[:, column]
+        if column is None:
+            return column_logits - shifted[:, 0]
+        return column_logits - torch.cat([shifted[:, :column], shifted[:, column + 1 :]], dim=1).amax(dim=1)
+
     def _shifted(self, logits: Logits) -> Logits:
         shifted = logits.clone()
         shifted[:, 0] += self.logit

@@ -17,6 +17,7 @@ from napari_ossnet.engine.volume import Volume
 if TYPE_CHECKING:
     from napari_ossnet.engine.encoded_scan import EncodedScan
     from napari_ossnet.engine.known_points import KnownPoints
+    from napari_ossnet.engine.surface import Mesh
 
 Schedule = Literal["octree", "published", "published-prior"]
 Triple = tuple[int, int, int]
@@ -109,6 +110,18 @@ class SegmentationSession:
         """
         return (yield from as_engine_errors(self._refine_region(start, stop, factor)))
 
+    def surface(self, result: Segmentation, label: int | None = None) -> Generator[Event, None, Mesh]:
+        """The surface of a result of this session, its vertices moved onto the field's own level set.
+
+        Args:
+            result: What ``segment``, ``rethreshold`` or ``refine_region`` returned for the scan at hand.
+            label: A label of the task's classes; None takes all of them together.
+
+        Raises:
+            InputError: Nothing was segmented yet, or there is no such label.
+        """
+        return (yield from as_engine_errors(self._surface(result, label)))
+
     def release(self) -> None:
         """Forgets network, field and points, and gives their memory back."""
         from napari_ossnet.engine.device import release_memory
@@ -148,3 +161,10 @@ class SegmentationSession:
         if factor > 1:
             yield Message(text="The region is interpolated beyond the scan's resolution.")
         return (yield from run.region(self._encoded, self._request, region, self._region[1], self._result))
+
+    def _surface(self, result: Segmentation, label: int | None) -> Generator[Event, None, Mesh]:
+        from napari_ossnet.engine.exact_surface import exact_surface
+
+        if self._encoded is None or self._request is None:
+            raise InputError("There is no segmentation whose surface could be drawn yet; segment a scan first.")
+        return (yield from exact_surface(self._encoded, result.snapshot, label, self._request.memory_bytes))
