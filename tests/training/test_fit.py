@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import lightning.pytorch as lightning
 import pytest
 import torch
 from ossnet_training.checkpointing import newest_readable, saved_checkpoints
@@ -179,3 +181,18 @@ def test_too_little_memory_halves_the_locations_and_goes_on(
     assert counts[:3] == [256, 128, 64]
     assert "64 locations" in caplog.text
     assert find_run("tiny").best.is_file()
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_the_checkpoint_before(
+    a_recipe: Path, a_data_set: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert _fit(a_recipe, a_data_set, "epochs=1") == 0
+
+    def full(self: lightning.Trainer, path: Path, *_: object) -> None:
+        path.write_bytes(b"the beginning of a checkpoint")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(lightning.Trainer, "save_checkpoint", full)
+    assert _fit(a_recipe, a_data_set, "--resume", "auto") == 1
+    assert "No space left" in capsys.readouterr().err
+    assert _last_step() == ALL_STEPS // 3

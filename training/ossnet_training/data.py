@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -119,7 +119,7 @@ class ResumableBatches(Sampler[list[tuple[int, int]]]):
             yield [(epoch, int(number)) for number in order[start : start + share]]
 
 
-def build_loader(dataset: CaseDataset, batches: ResumableBatches, workers: int) -> DataLoader:
+def build_loader(dataset: CaseDataset, batches: Iterable[list[tuple[int, int]]], workers: int) -> DataLoader:
     """A loader of lists of samples."""
     return DataLoader(
         dataset,
