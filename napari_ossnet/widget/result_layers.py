@@ -187,7 +187,8 @@ class ResultLayers:
         from napari.layers import Surface
         from napari.utils.colormaps import Colormap
 
-        colors = [(*(part / 255 for part in segment.color), 1.0) for segment in self.task.classes]
+        # Each colour twice: vispy's step-wise colormaps need two bands at least.
+        colors = [(*(part / 255 for part in segment.color), 1.0) for segment in self.task.classes for _ in range(2)]
         return Surface(
             data,
             name=f"{self.name}, surface",
