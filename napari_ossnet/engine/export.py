@@ -56,6 +56,12 @@ def _write_mask(segmentation: Segmentation, path: Path) -> None:
     write_mask(path, segmentation.labels, segmentation)
 
 
+def _write_table(segmentation: Segmentation, path: Path) -> None:
+    from napari_ossnet.engine.numbers import numbers_of, write_numbers
+
+    write_numbers(path, numbers_of(segmentation))
+
+
 def _write_segments(segmentation: Segmentation, path: Path) -> None:
     from napari_ossnet.engine.seg_nrrd import write_seg_nrrd
 
@@ -69,4 +75,5 @@ _WRITERS: tuple[tuple[str, _Writer], ...] = (
     *((suffix, _write_mask) for suffix in (".nii.gz", ".nii", ".mgz", ".mgh", ".nrrd", ".mha")),
     *((suffix, write_surface) for suffix in (".stl", ".ply", ".obj", ".vtp", ".glb")),
     (".json", write_report),
+    (".csv", _write_table),
 )

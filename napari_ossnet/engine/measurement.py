@@ -33,7 +33,10 @@ class Measurement:
     #: The class's label in the mask; None for all classes together.
     label: int | None
     voxels: int
+    #: From the mask: voxels times their size.
     volume_ml: float
+    #: Inside the surface that the logits draw, finer than a voxel.
+    field_volume_ml: float
     surface_area_cm2: float
     #: The largest distance between two points of the surface.
     max_diameter_mm: float
@@ -72,6 +75,7 @@ def _measure_one(
         label=label,
         voxels=voxels,
         volume_ml=voxels * voxel_volume_ml(affine),
+        field_volume_ml=mesh.volume_mm3 / 1000.0,
         surface_area_cm2=mesh.area_mm2 / 100.0,
         max_diameter_mm=max_diameter_mm(mesh.vertices_world),
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from napari_ossnet.engine.errors import InputError
-from napari_ossnet.engine.events import Event, Message
+from napari_ossnet.engine.events import Event, Message, Snapshot
 from napari_ossnet.engine.segmentation import RegionOfScan, Segmentation
 from napari_ossnet.engine.torch_errors import as_engine_errors
 from napari_ossnet.engine.volume import Volume
@@ -17,6 +17,7 @@ from napari_ossnet.engine.volume import Volume
 if TYPE_CHECKING:
     from napari_ossnet.engine.encoded_scan import EncodedScan
     from napari_ossnet.engine.known_points import KnownPoints
+    from napari_ossnet.engine.numbers import ThresholdUncertainty
     from napari_ossnet.engine.surface import Mesh
 
 Schedule = Literal["octree", "published", "published-prior"]
@@ -122,6 +123,16 @@ class SegmentationSession:
         """
         return (yield from as_engine_errors(self._surface(result, label)))
 
+    def uncertainty(self, lower: float = 0.4, higher: float = 0.6) -> Generator[Event, None, ThresholdUncertainty]:
+        """Measures the last scan at a lower and a higher threshold as well; the result at hand stays as it is.
+
+        No snapshots come, for there is nothing to be shown.
+
+        Raises:
+            InputError: Nothing was segmented yet, or a threshold is not between 0 and 1.
+        """
+        return (yield from as_engine_errors(self._uncertainty(lower, higher)))
+
     def release(self) -> None:
         """Forgets network, field and points, and gives their memory back."""
         from napari_ossnet.engine.device import release_memory
@@ -168,3 +179,37 @@ class SegmentationSession:
         if self._encoded is None or self._request is None:
             raise InputError("There is no segmentation whose surface could be drawn yet; segment a scan first.")
         return (yield from exact_surface(self._encoded, result.snapshot, label, self._request.memory_bytes))
+
+    def _uncertainty(self, lower: float, higher: float) -> Generator[Event, None, ThresholdUncertainty]:
+        from napari_ossnet.engine.numbers import ThresholdUncertainty
+
+        if self._encoded is None or self._request is None:
+            raise InputError("There is no segmentation that could be measured yet; segment a scan first.")
+        found = []
+        for threshold in (lower, higher):
+            steps = self._segment_again(self._encoded, replace(self._request, threshold=threshold))
+            found.append((yield from _without_snapshots(steps)).measurements)
+        return ThresholdUncertainty(
+            lower_threshold=lower, higher_threshold=higher, at_lower=found[0], at_higher=found[1]
+        )
+
+    def _segment_again(self, encoded: EncodedScan, request: SegmentRequest) -> Generator[Event, None, Segmentation]:
+        from napari_ossnet.engine.known_points import KnownPoints
+        from napari_ossnet.engine.scan_run import ScanRun, check_request
+
+        check_request(request)
+        if self._known is None:
+            self._known = KnownPoints()
+        run = ScanRun()
+        run.is_encoded()
+        return (yield from run.whole_scan(encoded, request, self._known))
+
+
+def _without_snapshots(steps: Generator[Event, None, Segmentation]) -> Generator[Event, None, Segmentation]:
+    while True:
+        try:
+            event = next(steps)
+        except StopIteration as stop:
+            return stop.value
+        if not isinstance(event, Snapshot):
+            yield event

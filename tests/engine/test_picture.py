@@ -48,7 +48,7 @@ def a_segmentation(
     definition = TASKS[task]
     whole = Measurement(
         name="whole", title="Whole object", label=None, voxels=int((labels > 0).sum()),
-        volume_ml=3.0, surface_area_cm2=10.2, max_diameter_mm=18.0,
+        volume_ml=3.0, field_volume_ml=3.0, surface_area_cm2=10.2, max_diameter_mm=18.0,
     )  # fmt: skip
     snapshot = Snapshot(
         step=1, steps=(1, 1, 1), labels=labels, first_voxel=(0, 0, 0), affine=affine,

@@ -1,0 +1,99 @@
+"""The numbers of a result: objects one by one, and what the threshold makes of them."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from napari_ossnet.engine.errors import InputError
+from napari_ossnet.engine.events import Snapshot
+from napari_ossnet.engine.export import export_result
+from napari_ossnet.engine.numbers import COLUMNS, numbers_of
+from napari_ossnet.engine.session import SegmentationSession
+
+
+@pytest.fixture
+def a_result(a_session, a_turned_volume, toy):
+    return toy.run(a_session.segment(toy.request(a_turned_volume)))[1]
+
+
+def test_a_ball_has_the_same_numbers_in_every_axis_order(a_result, toy):
+    (ball,) = numbers_of(a_result).objects
+
+    assert ball.volume_ml == pytest.approx(4 / 3 * np.pi * toy.radius**3 / 1000, rel=0.005)
+    assert ball.max_diameter_mm == pytest.approx(2 * toy.radius, rel=0.005)
+    assert ball.axial_longest_mm == pytest.approx(2 * toy.radius, rel=0.01)
+    assert ball.axial_across_mm == pytest.approx(2 * toy.radius, rel=0.01)
+    assert ball.axial_product_mm2 == pytest.approx(4 * toy.radius**2, rel=0.02)
+
+
+def test_the_field_measures_a_volume_more_finely_than_the_mask(a_session, toy):
+    of_mask, of_field = [], []
+    for spacing_mm in (2.7, 2.8, 2.9, 3.0, 3.1, 3.2):
+        _, result = toy.run(
+            a_session.segment(toy.request(toy.volume((14, 13, 12), (0, 1, 2), (-1, -1, 1), spacing_mm=spacing_mm)))
+        )
+        of_mask.append(result.whole.volume_ml)
+        of_field.append(result.whole.field_volume_ml)
+
+    truth = 4 / 3 * np.pi * toy.radius**3 / 1000
+    assert np.std(of_field) < 0.5 * np.std(of_mask)
+    # Chords between samples of 3 mm lie inside the ball.
+    assert of_field == pytest.approx([truth] * 6, rel=0.06)
+
+
+def test_thresholds_around_the_usual_one_bracket_the_volume(a_session, a_volume, toy):
+    _, result = toy.run(a_session.segment(toy.request(a_volume)))
+
+    events, unsure = toy.run(a_session.uncertainty())
+
+    low, high = unsure.volumes_ml()
+    assert low < result.whole.volume_ml < high
+    # The logit is the distance in mm here: thresholds 0.4 and 0.6 lie 0.405 mm to either side.
+    assert high == pytest.approx(4 / 3 * np.pi * (toy.radius + 0.405) ** 3 / 1000, rel=0.01)
+    assert not any(isinstance(event, Snapshot) for event in events)
+    assert a_session.result is result
+    assert json.dumps(numbers_of(result, uncertainty=unsure).as_dict())
+
+
+def test_uncertainty_before_any_scan_is_refused(toy):
+    with pytest.raises(InputError, match="segment a scan first"):
+        toy.run(SegmentationSession(encode=toy.encoder()).uncertainty())
+
+
+def test_the_table_has_a_row_for_each_class_and_each_object(a_volume, toy, tmp_path):
+    session = SegmentationSession(encode=toy.encoder(formula=toy.two_parts, task=toy.task(2)))
+    _, result = toy.run(session.segment(toy.request(a_volume)))
+
+    export_result(result, tmp_path / "numbers.csv")
+
+    with (tmp_path / "numbers.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == COLUMNS
+    assert [(row["label"], row["object"]) for row in rows] == [
+        ("", "all"),
+        ("", "1"),
+        ("2", "all"),
+        ("2", "1"),
+        ("3", "all"),
+        ("3", "1"),
+    ]
+    assert float(rows[0]["mask_volume_ml"]) == pytest.approx(result.whole.volume_ml, abs=1e-4)
+
+
+def test_specks_are_left_out_of_the_list(a_volume, toy):
+    far = toy.centre + np.array([-15.0, 12.0, 10.0])
+    session = SegmentationSession(
+        encode=toy.encoder(
+            formula=lambda points: np.maximum(
+                toy.radius - 3 - np.linalg.norm(points - toy.centre, axis=1), 2.5 - np.linalg.norm(points - far, axis=1)
+            )
+        )
+    )
+    _, result = toy.run(session.segment(toy.request(a_volume)))
+
+    assert len(numbers_of(result, least_ml=0.01).objects) == 2
+    assert len(numbers_of(result, least_ml=0.2).objects) == 1
