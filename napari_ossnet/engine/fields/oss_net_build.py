@@ -92,7 +92,10 @@ def _build_query(
     config = network.config
     decoder = fold_decoder(network.decoder, encoding.latent[0])
     if encoding.latent.device.type == "cpu" and precision == torch.float32 and is_compiled():
-        return CompiledQuery(decoder, prepared.grid, has_mid_range=config.has_mid_range_patches)
+        query = CompiledQuery(decoder, prepared.grid, has_mid_range=config.has_mid_range_patches)
+        # Loads the kernels and starts the threads, so that the first snapshot does not wait for them.
+        query(torch.zeros(1, 3))
+        return query
     sampler = None
     if config.patch_channels:
         grid = torch.from_numpy(prepared.grid)[None].to(encoding.latent.device)

@@ -82,6 +82,19 @@ def _evaluate(flat: Tensor, a: Tensor, b: Tensor, result: Tensor) -> Tensor:
     return result
 
 
+def _layout(x: Tensor) -> torch.memory_format:
+    """The order in which a tensor's values lie in memory; contiguous where they lie in none of the usual ones."""
+    channels_last = {4: torch.channels_last, 5: torch.channels_last_3d}.get(x.dim())
+    if channels_last is not None and not x.is_contiguous() and x.is_contiguous(memory_format=channels_last):
+        return channels_last
+    return torch.contiguous_format
+
+
+def _as_it_lies(x: Tensor, layout: torch.memory_format) -> Tensor:
+    """The values in a row (n,), a view where they lie in this order."""
+    return x.contiguous(memory_format=layout).as_strided((x.numel(),), (1,))
+
+
 def _has_kernel(flat: Tensor) -> bool:
     return flat.device.type == "cpu" and flat.dtype == torch.float32 and is_compiled()
 
@@ -111,17 +124,20 @@ class _Pade(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, numerator: Tensor, denominator: Tensor) -> Tensor:
         ctx.save_for_backward(x, numerator, denominator)
-        flat = x.contiguous().view(-1)
         a, b = _wide_coefficients(x, numerator, denominator)
-        return _evaluate(flat, a, b, torch.empty_like(flat)).view(x.shape)
+        layout = _layout(x)
+        result = torch.empty_like(x, memory_format=layout)
+        _evaluate(_as_it_lies(x, layout), a, b, _as_it_lies(result, layout))
+        return result
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x, numerator, denominator = ctx.saved_tensors
-        flat, slope = x.contiguous().view(-1), upstream.to(x.dtype).contiguous().view(-1)
+        layout = _layout(x)
+        result = torch.empty_like(x, memory_format=layout)
+        flat, slope, grad_x = (_as_it_lies(tensor, layout) for tensor in (x, upstream.to(x.dtype), result))
         a, b = _wide_coefficients(x, numerator, denominator)
-        grad_x = torch.empty_like(flat)
         if _has_kernel(flat):
             sums = _backward_compiled(flat, slope, a, b, grad_x)
         else:
@@ -130,7 +146,7 @@ class _Pade(torch.autograd.Function):
                 wide = flat[block].to(a.dtype)
                 grad_x[block] = _backward_block(wide, slope[block].to(a.dtype), a, b, sums)
         grad_b = -sums[6:].to(denominator.dtype) * denominator.sign()
-        return grad_x.view(x.shape), sums[:6].to(numerator.dtype), grad_b
+        return result, sums[:6].to(numerator.dtype), grad_b
 
 
 def _backward_compiled(flat: Tensor, slope: Tensor, a: Tensor, b: Tensor, grad_x: Tensor) -> Tensor:

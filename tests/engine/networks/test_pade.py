@@ -134,3 +134,21 @@ def test_values_and_gradients_are_the_same_with_and_without_compiled_kernels_and
     torch.testing.assert_close(y.double(), expected, atol=1e-5, rtol=1e-5)
     for found, exact in zip(gradients, torch.autograd.grad(expected.mean(), wide), strict=True):
         torch.testing.assert_close(found.double(), exact, atol=1e-5 * float(exact.abs().max()), rtol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (2, 3, 4, 5, 6)])
+def test_values_that_lie_channels_last_stay_so_and_any_other_order_is_right_too(
+    an_activation: PadeActivation, shape: tuple[int, ...]
+) -> None:
+    x = torch.randn(shape)
+    order = torch.channels_last if len(shape) == 4 else torch.channels_last_3d
+    upstream = torch.randn(shape)
+    plain = x.clone().requires_grad_()
+    an_activation(plain).backward(upstream)
+    for arranged in (x.contiguous(memory_format=order), x.transpose(-1, -2).contiguous().transpose(-1, -2)):
+        leaf = arranged.clone().requires_grad_()
+        y = an_activation(leaf)
+        y.backward(upstream)
+        torch.testing.assert_close(y, an_activation(x))
+        torch.testing.assert_close(leaf.grad, plain.grad)
+    assert an_activation(x.contiguous(memory_format=order)).is_contiguous(memory_format=order)
