@@ -18,7 +18,7 @@ from napari_ossnet.engine.model_card import read_card
 from napari_ossnet.engine.segmentation import Segmentation
 from napari_ossnet.engine.session import Schedule, SegmentationSession, SegmentRequest
 from napari_ossnet.engine.tasks import Task, get_task
-from napari_ossnet.engine.volume import Volume, write_mask
+from napari_ossnet.engine.volume import Volume
 
 DEFAULT_TASK = "brats"
 
@@ -138,11 +138,17 @@ def write_results(case: Case, files: ResultFiles, reporter: Reporter) -> None:
     Raises:
         OutputError: A file can't be written.
     """
+    from napari_ossnet.engine.export import export_result
+
     segmentation = case.segmentation
-    write_mask(files.mask, segmentation.labels, segmentation)
+    export_result(segmentation, files.mask)
     reporter.fact("mask", f"Mask: {files.mask}", path=str(files.mask))
     if files.surface is not None:
-        _write_surface(segmentation, files.surface, reporter)
+        if segmentation.is_empty:
+            reporter.fact("surface", "Surface: none, since the mask is empty", path=None)
+        else:
+            export_result(segmentation, files.surface)
+            reporter.fact("surface", f"Surface: {files.surface} (RAS mm)", path=str(files.surface))
     if files.picture is not None:
         from napari_ossnet.engine.picture import draw_picture
 
@@ -153,14 +159,19 @@ def write_results(case: Case, files: ResultFiles, reporter: Reporter) -> None:
         reporter.fact("report", f"Report: {files.report}", path=str(files.report))
 
 
-def write_report(path: Path, case: Case, **more: object) -> None:
-    """Writes the report of a case as JSON: the segmentation's own, and what went in.
+def write_report(path: Path, case: Case) -> None:
+    """Writes the report of a case, as JSON or as an HTML page: the segmentation's own, and what went in.
 
     Raises:
         OutputError: The file can't be written.
     """
     images = {name: str(image) for name, image in case.assignment.items()}
-    content = {**case.segmentation.report(), "images": images, **more}
+    if path.suffix.lower() == ".html":
+        from napari_ossnet.engine.report_page import write_report_page
+
+        write_report_page(path, case.volume, case.segmentation, images)
+        return
+    content = {**case.segmentation.report(), "images": images}
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
 
@@ -185,17 +196,6 @@ def show_summary(segmentation: Segmentation, reporter: Reporter) -> None:
 def _measured(part: Measurement) -> str:
     surface, diameter = f"surface {part.surface_area_cm2:.1f} cm2", f"diameter {part.max_diameter_mm:.1f} mm"
     return f"{part.title}: {part.volume_ml:.2f} mL, {surface}, {diameter}"
-
-
-def _write_surface(segmentation: Segmentation, path: Path, reporter: Reporter) -> None:
-    from napari_ossnet.engine.mesh_files import write_mesh
-    from napari_ossnet.engine.surface import extract_surface
-
-    if segmentation.is_empty:
-        reporter.fact("surface", "Surface: none, since the mask is empty", path=None)
-        return
-    write_mesh(path, extract_surface(segmentation))
-    reporter.fact("surface", f"Surface: {path} (RAS mm)", path=str(path))
 
 
 def _check_task(name: str) -> None:

@@ -20,7 +20,8 @@ from napari_ossnet.engine.session import Schedule, SegmentationSession
 from napari_ossnet.engine.volume import WRITABLE_SUFFIXES
 
 STEPS = (1, 2, 4, 8, 16)
-SURFACE_SUFFIXES = (".stl", ".ply", ".obj", ".glb")
+SURFACE_SUFFIXES = (".stl", ".ply", ".obj", ".glb", ".vtp")
+REPORT_SUFFIXES = (".json", ".html")
 
 
 def _option(metavar: str, *aliases: str) -> object:
@@ -36,7 +37,7 @@ class Segment:
     """The images. Which is which modality is told from whole words in their names (flair, t1, t1ce, t2), or said
     outright: flair=FILE."""
     output: Annotated[Path | None, _option("MASK", "-o")] = None
-    """The mask to write, on the scan's own grid: .nii.gz, .nii, .nrrd, .mha or .mgz."""
+    """The mask, on the scan's own grid: .nii.gz, .nii, .mgz, .nrrd, .mha; .seg.nrrd has segments for Slicer."""
     task: Annotated[str | None, _option("NAME")] = None
     """What to segment: brats (the default), lits, hippocampus, or the task of your own weights."""
     variant: Annotated[str | None, _option("NAME")] = None
@@ -54,9 +55,9 @@ class Segment:
     threshold: float = 0.5
     """Probability from which a voxel belongs to the object."""
     surface: Annotated[Path | None, _option("FILE")] = None
-    """Also write the surface, in RAS mm: .stl, .ply, .obj or .glb."""
+    """Also write the surface, in RAS mm: .stl, .ply, .obj, .glb or .vtp."""
     report: Annotated[Path | None, _option("FILE")] = None
-    """Also write a report: a .json file."""
+    """Also write a report: .json for programs, .html as a page with pictures."""
     picture: Annotated[Path | None, _option("FILE")] = None
     """Also write a picture of slices and surface: a .png file."""
     region: Annotated[str | None, _option("BOX")] = None
@@ -134,7 +135,7 @@ class Segment:
             raise InputError("There is no image to segment; give one file a modality, or a 4D file.")
         if self.output is None:
             raise InputError("Where should the mask go? Add: -o MASK.nii.gz.")
-        wanted = {"--surface": (self.surface, SURFACE_SUFFIXES), "--report": (self.report, (".json",))}
+        wanted = {"--surface": (self.surface, SURFACE_SUFFIXES), "--report": (self.report, REPORT_SUFFIXES)}
         wanted |= {"-o": (self.output, WRITABLE_SUFFIXES), "--picture": (self.picture, (".png",))}
         sources = {_resolved(text) for text in self.images}
         for option, (path, suffixes) in wanted.items():

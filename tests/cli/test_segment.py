@@ -75,6 +75,17 @@ class TestResults:
         mask = np.asarray(nib.load(tmp_path / "out" / "mask.nii.gz").dataobj)
         assert report["voxels"] == np.count_nonzero(mask)
 
+    def test_segments_for_slicer_and_a_page_can_be_asked_for(
+        self, ossnet: Run, small_weights: Path, some_images: dict[str, Path], tmp_path: Path
+    ) -> None:
+        mask, page = tmp_path / "m.seg.nrrd", tmp_path / "r.html"
+        outcome = ossnet("segment", *some_images.values(), "-o", mask, "--task", "small", "--report", page)
+        assert outcome.code == 0, outcome.err
+        assert mask.read_bytes().startswith(b"NRRD")
+        text = page.read_text(encoding="utf-8")
+        assert text.startswith("<!DOCTYPE html>")
+        assert str(some_images["t1"]) in text
+
     def test_a_4d_file_gives_the_same_mask_as_four_files(
         self, a_run: Run, ossnet: Run, some_images: dict[str, Path], tmp_path: Path
     ) -> None:
