@@ -21,7 +21,7 @@ LOCATIONS_A_BLOCK = 12
 #: Blocks that are kept however small the budget.
 LEAST_CAPACITY = 16
 #: Voxels of blocks, or of windows, that are convolved at once: more fill a GPU, fewer stay in a CPU's cache.
-VOXELS_AT_ONCE = {"cpu": 2**15, "cuda": 2**20, "mps": 2**19}
+VOXELS_AT_ONCE = {"cpu": 2**16, "cuda": 2**20, "mps": 2**19}
 
 
 class LocalFeatures:
@@ -136,8 +136,9 @@ class LocalFeatures:
         return torch.cat(parts)
 
     def _at_once(self, count: int) -> int:
-        """Boxes of ``count``^3 feature voxels that are convolved at once."""
-        return int(max(1, self._voxels_at_once // (count + 2 * self.branch.radius) ** 3))
+        """Boxes of ``count``^3 feature voxels that are convolved at once, a power of two."""
+        boxes = self._voxels_at_once // (count + 2 * self.branch.radius) ** 3
+        return 1 << max(0, boxes.bit_length() - 1)
 
     def _convolved(self, firsts: Tensor, count: int) -> Tensor:
         """Features (n, count^3, channels) of the boxes of feature voxels that begin at ``firsts`` (n, 3)."""
