@@ -16,6 +16,7 @@ from typing import Annotated, Protocol, cast
 
 import tyro
 
+from napari_ossnet.cli.bench import Bench
 from napari_ossnet.cli.demo import Demo
 from napari_ossnet.cli.info import Info
 from napari_ossnet.cli.segment import Segment
@@ -31,6 +32,7 @@ Command = (
     | Annotated[View, tyro.conf.subcommand("view")]
     | Annotated[Weights, tyro.conf.subcommand("weights")]
     | Annotated[Info, tyro.conf.subcommand("info")]
+    | Annotated[Bench, tyro.conf.subcommand("bench")]
 )
 
 

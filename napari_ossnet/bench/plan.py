@@ -1,0 +1,46 @@
+"""How much is measured: the quick and the full benchmark as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Sizes and repeats; the defaults are the full benchmark's."""
+
+    is_quick: bool = False
+    #: Repeats of whole segmentations, of the encoder and of the decoder.
+    runs: int = 5
+    encoder_repeats: int = 5
+    decoder_repeats: int = 5
+    #: Locations that the decoder is timed with; the published form gets a quarter.
+    decoder_locations: int = 16384
+    #: Lattice points along an axis in the growth of the analytic shapes, and the shapes.
+    growth_sizes: tuple[int, ...] = (64, 96, 128, 192, 256, 384, 512)
+    growth_shapes: tuple[str, ...] = ("ball", "lobes", "pair")
+    #: Chunk sizes of the memory plot; the last is the largest that the paper measured (figure 5).
+    chunk_sizes: tuple[int, ...] = (2**10, 2**12, 2**14, 2**15, 2**16, 2**17)
+    has_lits: bool = True
+    peers: tuple[str, ...] = ("unet-3d", "monai")
+    #: Seconds that one call may spend on exhaustive masks; what is missing is added by the next.
+    exhaustive_s: float = 540.0
+
+
+FULL = Plan()
+QUICK = Plan(
+    is_quick=True,
+    runs=1,
+    encoder_repeats=3,
+    decoder_repeats=3,
+    decoder_locations=8192,
+    growth_sizes=(64, 128, 256),
+    growth_shapes=("lobes",),
+    chunk_sizes=(2**12, 2**14),
+    has_lits=False,
+    peers=("unet-3d",),
+    exhaustive_s=15.0,
+)
+
+#: Locations a chunk at which memory is compared, as in the paper's Table 3.
+MEMORY_CHUNK = 2**14
