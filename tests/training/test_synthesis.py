@@ -71,6 +71,7 @@ class TestScanHeads:
         truth[5:75, 5:75, 5:75] = Tissue.CSF
         truth[8:72, 8:72, 8:72] = Tissue.CORTEX
         truth[11:69, 11:69, 11:69] = Tissue.WHITE
+        noise = np.random.default_rng(0).normal(0, 0.03, (2, *truth.shape))
         t1 = np.array([0, 0.25, 0, 0.65, 1.0])[truth] + noise[0]
         t2 = np.array([0, 2.6, 0, 1.35, 1.0])[truth] + noise[1]
         found = cluster_tissues(t1.astype(np.float32), t2.astype(np.float32), truth > 0)
