@@ -99,9 +99,7 @@ class ScanRun:
         """
         start, stop = encoded.prepared.covered_box(lattice)
         if any(first >= last for first, last in zip(start, stop, strict=True)):
-            raise InputError(
-                "The network sees nothing of this box of the scan; choose one nearer the middle."
-            )
+            raise InputError("The network sees nothing of this box of the scan; choose one nearer the middle.")
         covered = cropped(lattice, start, stop)
         found = None
         if seeds is not None:

@@ -67,11 +67,7 @@ def _pieces(mesh: Mesh) -> list[Mesh]:
     part_of_face = part[mesh.faces[:, 0]]
     order = np.argsort(part_of_face, kind="stable")
     bounds = np.searchsorted(part_of_face[order], np.arange(number + 1))
-    return [
-        _compact(mesh, mesh.faces[order[first:last]])
-        for first, last in pairwise(bounds)
-        if last > first
-    ]
+    return [_compact(mesh, mesh.faces[order[first:last]]) for first, last in pairwise(bounds) if last > first]
 
 
 def _compact(mesh: Mesh, faces: np.ndarray) -> Mesh:
