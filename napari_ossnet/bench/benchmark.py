@@ -18,7 +18,7 @@ from napari_ossnet.bench.memory import measure_memory, measure_run
 from napari_ossnet.bench.networks import Contender, trained, untrained
 from napari_ossnet.bench.peers import TITLES, is_available
 from napari_ossnet.bench.plan import Plan
-from napari_ossnet.bench.scans import BenchScan, demo_scan, large_scan, store_scan
+from napari_ossnet.bench.scans import SCANS, BenchScan, store_scan
 from napari_ossnet.bench.timing import drain
 from napari_ossnet.engine.checkpoints import load_checkpoint
 from napari_ossnet.engine.fields.build import build_field
@@ -31,7 +31,13 @@ PARAMETERS = 8_695_733
 Say = Callable[[str], None]
 
 
-def run_benchmark(plan: Plan, say: Say, device: str = "cpu", weights: str | Path | None = None) -> dict[str, Any]:
+def run_benchmark(
+    plan: Plan,
+    say: Say,
+    device: str = "cpu",
+    weights: str | Path | None = None,
+    keep: Callable[[dict[str, Any]], None] = lambda document: None,
+) -> dict[str, Any]:
     """Measures everything and returns it as JSON values.
 
     Args:
@@ -39,6 +45,7 @@ def run_benchmark(plan: Plan, say: Say, device: str = "cpu", weights: str | Path
         say: Gets a line for every part that begins.
         device: Where networks run; memory and peers are measured on the CPU.
         weights: Of an OSS-Net C in place of the best at hand.
+        keep: Gets the document after every part, so that a run that is stopped leaves what it has.
 
     Raises:
         EngineError: A part could not be measured at all.
@@ -51,24 +58,29 @@ def run_benchmark(plan: Plan, say: Say, device: str = "cpu", weights: str | Path
         missing = {name: item for name, item in found.items() if isinstance(item, str)}
         subject = contenders.get("c") or untrained(TASK, "c", Path(folder))
         say("making the scans")
-        scans = [demo_scan(), large_scan()]
+        scans = [SCANS[name]() for name in plan.scans]
         prepared = prepare(get_task(TASK), scans[0].volume)
         say("encoder and decoder")
         document["encoder"] = measure_encoder(subject, prepared, device, plan.encoder_repeats)
         document["decoder"] = measure_decoder(subject, prepared, device, plan.decoder_locations, plan.decoder_repeats)
         if "x" in contenders:
             document["decoder"]["x_location_us"] = _x_location_us(contenders["x"], prepared, plan)
+        keep(document)
         say("growth with resolution")
         location_s = document["decoder"]["location_us"] / 1e6
         document["growth"] = measure_growth(plan.growth_sizes, plan.growth_shapes, location_s)
+        keep(document)
         document |= _end_to_end(scans, contenders, missing, plan, say, device, document)
+        keep(document)
         stored = Path(folder) / "scan.npy"
         store_scan(stored, scans[0].volume)
         del scans, prepared
         say("memory, in child processes")
         document["memory"] = measure_memory(subject, stored, plan)
+        keep(document)
         document["peers"] = _peers(contenders, stored, plan.peers, say)
     document["elapsed_s"] = time.perf_counter() - began_at
+    keep(document)
     return document
 
 

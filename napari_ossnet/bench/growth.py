@@ -21,12 +21,17 @@ CELL = 32
 CENTRE = (126.3, 129.1, 124.7)
 
 
+def _lengths(offsets: Tensor) -> Tensor:
+    lengths: Tensor = torch.linalg.vector_norm(offsets, dim=1)
+    return lengths
+
+
 def _ball(offsets: Tensor) -> Tensor:
-    return 70.0 - torch.linalg.vector_norm(offsets, dim=1)
+    return 70.0 - _lengths(offsets)
 
 
 def _lobes(offsets: Tensor) -> Tensor:
-    radius = torch.linalg.vector_norm(offsets, dim=1)
+    radius = _lengths(offsets)
     x, y, z = (offsets / radius.clamp(min=1e-3)[:, None]).unbind(1)
     return 62.0 * (1 + 0.22 * torch.sin(5 * x + 1) * torch.cos(4 * y) + 0.1 * torch.sin(7 * z)) - radius
 
@@ -34,9 +39,9 @@ def _lobes(offsets: Tensor) -> Tensor:
 def _pair(offsets: Tensor) -> Tensor:
     apart = torch.tensor([58.0, 20.0, -12.0], device=offsets.device)
     along = ((offsets @ apart) / (apart @ apart)).clamp(-1, 1)
-    bridge = 6.0 - torch.linalg.vector_norm(offsets - along[:, None] * apart, dim=1)
-    large = 44.0 - torch.linalg.vector_norm(offsets - apart, dim=1)
-    small = 30.0 - torch.linalg.vector_norm(offsets + apart, dim=1)
+    bridge = 6.0 - _lengths(offsets - along[:, None] * apart)
+    large = 44.0 - _lengths(offsets - apart)
+    small = 30.0 - _lengths(offsets + apart)
     return torch.maximum(torch.maximum(large, small), bridge)
 
 

@@ -10,6 +10,8 @@ class Plan:
     """Sizes and repeats; the defaults are the full benchmark's."""
 
     is_quick: bool = False
+    #: Scans that are segmented: ``demo``, ``large tumour``.
+    scans: tuple[str, ...] = ("demo", "large tumour")
     #: Repeats of whole segmentations, of the encoder and of the decoder.
     runs: int = 5
     encoder_repeats: int = 5
@@ -30,6 +32,7 @@ class Plan:
 FULL = Plan()
 QUICK = Plan(
     is_quick=True,
+    scans=("demo",),
     runs=1,
     encoder_repeats=3,
     decoder_repeats=3,

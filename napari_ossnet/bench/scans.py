@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +55,10 @@ def large_scan() -> BenchScan:
     return bench_scan("large tumour", volume, int((labels > 0).sum()))
 
 
+#: The scans by name.
+SCANS: dict[str, Callable[[], BenchScan]] = {"demo": demo_scan, "large tumour": large_scan}
+
+
 def ct_scan(shape: tuple[int, int, int] = (192, 192, 96)) -> BenchScan:
     """Smooth noise of one channel; for the LiTS task, where only memory is measured, any scan will do."""
     coarse = np.random.default_rng(3).normal(0, 300, tuple(-(-size // 8) for size in shape)).astype(np.float32)
@@ -65,7 +70,7 @@ def ct_scan(shape: tuple[int, int, int] = (192, 192, 96)) -> BenchScan:
 
 def bench_scan(name: str, volume: Volume, truth_voxels: int) -> BenchScan:
     """The scan with the hash of its voxels."""
-    sha256 = hashlib.sha256(memoryview(np.ascontiguousarray(volume.data))).hexdigest()
+    sha256 = hashlib.sha256(np.ascontiguousarray(volume.data).data).hexdigest()
     return BenchScan(name=name, volume=volume, truth_voxels=truth_voxels, sha256=sha256)
 
 

@@ -24,12 +24,12 @@ class Rounds:
     cpu: dict[str, list[float]]
 
 
-def interleaved(contenders: Mapping[str, Callable[[], object]], repeats: int) -> Rounds:
+def interleaved(contenders: Mapping[str, Callable[[], object]], repeats: int, *, is_warm: bool = False) -> Rounds:
     """Times ``repeats`` rounds, in each of which all contenders take their turn.
 
-    A round before them is not counted: kernels are compiled and caches filled in it.
+    A round before them is not counted: kernels are compiled and caches filled in it. ``is_warm`` leaves it out.
     """
-    for work in contenders.values():
+    for work in () if is_warm else contenders.values():
         work()
     rounds = Rounds(wall={name: [] for name in contenders}, cpu={name: [] for name in contenders})
     for _ in range(repeats):

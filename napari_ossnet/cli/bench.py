@@ -17,7 +17,7 @@ class Bench:
     """Measure how fast and how small a segmentation is here, beside the published form and beside dense networks."""
 
     quick: bool = False
-    """About three minutes on two quiet cores, with fewer repeats and without the liver task; else up to twenty."""
+    """About three minutes on two quiet cores, with one scan, one repeat and no liver task; else up to twenty."""
     json: Path | None = None
     """Write all figures to this file, and plots beside it."""
     device: str = "cpu"
@@ -45,16 +45,20 @@ class Bench:
             lambda line: progress.print(f"[dim]{line} ...[/dim]"),
             str(choose_device(self.device)),
             self.weights,
+            self._write,
         )
         if self.json is not None:
-            self._write(document)
+            self._draw(document)
         Console().print(render(document))
 
     def _write(self, document: dict[str, object]) -> None:
+        if self.json is not None:
+            with atomic_path(self.json) as temporary:
+                temporary.write_text(json.dumps(document, indent=2) + "\n")
+
+    def _draw(self, document: dict[str, object]) -> None:
         from napari_ossnet.bench.plots import draw_plots
 
         assert self.json is not None
-        with atomic_path(self.json) as temporary:
-            temporary.write_text(json.dumps(document, indent=2) + "\n")
         for path in draw_plots(document, self.json):
             print(f"Plot: {path}")
