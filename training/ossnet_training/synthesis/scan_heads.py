@@ -56,8 +56,9 @@ def cluster_tissues(t1: NDArray[np.float32], t2: NDArray[np.float32], brain: NDA
         centres = np.stack([features[nearest == k].mean(0) for k in range(3)])
     tissues = np.zeros(brain.shape, dtype=np.uint8)
     tissues[brain] = np.array([Tissue.CSF, Tissue.CORTEX, Tissue.WHITE], dtype=np.uint8)[nearest]
-    filled = distance_transform_edt(~brain) < 8
-    depth = distance_transform_edt(distance_transform_edt(filled) > 8)
+    # Padded, so that a closing by 8 mm works in a scan that is cropped to the brain, too.
+    filled = distance_transform_edt(~np.pad(brain, 10)) < 8
+    depth = distance_transform_edt(distance_transform_edt(filled) > 8)[10:-10, 10:-10, 10:-10]
     deep = blurred((tissues == Tissue.CSF).astype(np.float32), 1.0) > 0.35
     tissues[(tissues == Tissue.CSF) & (depth > 22) & deep] = Tissue.VENTRICLE
     tissues[(tissues == Tissue.CORTEX) & (depth > 32)] = Tissue.STRIATUM
