@@ -21,6 +21,7 @@ FORBIDDEN = {
     ),
     "napari_ossnet/widget": ("napari_ossnet.cli", "ossnet_training", "slicer", "OSSNetLib"),
     "napari_ossnet/cli": ("ossnet_training", "slicer", "OSSNetLib", "qtpy"),
+    "napari_ossnet/bench": ("napari", "qtpy", "napari_ossnet.cli", "napari_ossnet.widget", "ossnet_training", "slicer"),
     "training/ossnet_training": ("napari", "qtpy", "napari_ossnet.cli", "napari_ossnet.widget", "slicer", "OSSNetLib"),
     "slicer_extension": ("napari", "qtpy", "napari_ossnet.cli", "napari_ossnet.widget", "ossnet_training"),
 }  # fmt: skip
