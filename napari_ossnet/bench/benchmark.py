@@ -105,9 +105,8 @@ def _end_to_end(
     left_s = plan.exhaustive_s
     for scan in scans if contenders else []:
         say(f"end to end: {scan.name}")
-        started_at = time.perf_counter()
-        tables[scan.name] = compare_on_scan(scan, contenders, device, plan.runs, left_s / len(scans))
-        tables[scan.name]["elapsed_s"] = time.perf_counter() - started_at
+        tables[scan.name] = compare_on_scan(scan, contenders, device, plan.runs, left_s)
+        left_s = max(0.0, left_s - tables[scan.name]["exhaustive_s"])
     c = {name: table["rows"].get("c") for name, table in tables.items()}
     x = {name: table["rows"].get("x") for name, table in tables.items()}
     published = {name: table["rows"].get("published") for name, table in tables.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -29,7 +30,7 @@ def compare_on_scan(
         contenders: Trained weights by variant, ``c`` and ``x``; either may be missing.
         device: The same for all.
         repeats: Rounds in which all take their turn.
-        exhaustive_s: Seconds that may be spent on the exhaustive masks.
+        exhaustive_s: Seconds that may be spent on the exhaustive masks, one after the other.
     """
     works: dict[str, Callable[[], Run]] = {
         name: _ours(scan, contender, device) for name, contender in contenders.items()
@@ -40,16 +41,18 @@ def compare_on_scan(
         published = contenders["c"]
         works["published"] = lambda: segment_as_published(scan.volume, published, device)
     runs = run_in_turns(works, repeats)
-    masks = {
-        name: exhaustive_mask(scan, contender, device, exhaustive_s / len(contenders))
-        for name, contender in contenders.items()
-    }
+    masks = {}
+    began_at = time.perf_counter()
+    for name, contender in contenders.items():
+        left_s = max(0.0, exhaustive_s - (time.perf_counter() - began_at))
+        masks[name] = exhaustive_mask(scan, contender, device, left_s)
+    spent_s = time.perf_counter() - began_at
     if "c" in masks:
         masks["published"] = masks["c"]
     rows = {name: _row(runs[name], masks[name], runs.get("published")) for name in runs}
     if "x" in contenders:
         rows["x"]["published_schedule"] = _published_schedule(scan, contenders["x"], device, masks["x"])
-    return {"truth_voxels": scan.truth_voxels, "rows": rows}
+    return {"truth_voxels": scan.truth_voxels, "rows": rows, "exhaustive_s": spent_s}
 
 
 def exhaustive_mask(scan: BenchScan, contender: Contender, device: str, budget_s: float) -> ExhaustiveMask:
