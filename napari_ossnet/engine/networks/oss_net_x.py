@@ -15,21 +15,19 @@ decoder can be small. What comes from whom:
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.networks.context_encoder import ContextEncoder, run_to_end
 from napari_ossnet.engine.networks.local_features import LocalBranch
 from napari_ossnet.engine.networks.location_decoder import LocationDecoder
-from napari_ossnet.engine.networks.pade import PadeActivation
+from napari_ossnet.engine.networks.oss_net_x_config import ACTIVATIONS, XConfig
 from napari_ossnet.engine.networks.trilinear import feature_frame, sample_trilinear
 
 if TYPE_CHECKING:
@@ -37,99 +35,6 @@ if TYPE_CHECKING:
 
 #: First and past-the-last voxel of a part of the grid.
 Window = tuple[tuple[int, int, int], tuple[int, int, int]]
-
-ACTIVATIONS: dict[str, type[nn.Module]] = {"silu": nn.SiLU, "leaky-relu": nn.LeakyReLU, "pade": PadeActivation}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class XConfig:
-    """Everything that shapes an OSS-Net X."""
-
-    #: Image channels of the scan.
-    in_channels: int
-    #: Logits a location: 1 with a sigmoid, or background and the foreground classes with a softmax.
-    classes: int = 1
-    #: Local branches: the scale of each (1: native voxels, 2: 2^3 voxels mixed into one), and its convolutions'
-    #: channels. Empty for none.
-    local_scales: tuple[int, ...] = (1,)
-    local_channels: tuple[tuple[int, ...], ...] = ((16, 16, 16),)
-    #: Channels that the voxels of a branch with a scale above 1 are mixed into.
-    local_mixed_channels: int = 16
-    #: Channels after each halving of the encoder's stem; the last equals the first level's.
-    stem_channels: tuple[int, ...] = (32,)
-    level_channels: tuple[int, ...] = (32, 64, 96)
-    #: Residual convolutions a level, on the way down and (one level less) on the way up.
-    down_convolutions: tuple[int, ...] = (1, 2, 2)
-    up_convolutions: tuple[int, ...] = (1, 1)
-    groups: int = 8
-    #: Levels whose features are sampled at a location, finest first; 0 for none.
-    sampled_levels: int = 2
-    decoder_width: int = 128
-    decoder_blocks: int = 2
-    #: How the pooled deepest features reach the decoder.
-    context: Literal["modulation", "input", "none"] = "modulation"
-    has_coordinates: bool = True
-    activation: Literal["silu", "leaky-relu", "pade"] = "silu"
-    #: Whether the encoder sees the ``encoding_window`` around the anatomy rather than the whole grid.
-    encodes_foreground: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuse what no network can be built from.
-
-        Raises:
-            InputError: Lists whose lengths don't fit each other, widths that the groups don't divide, unknown names.
-        """
-        for name in ("local_scales", "stem_channels", "level_channels", "down_convolutions", "up_convolutions"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        object.__setattr__(self, "local_channels", tuple(tuple(widths) for widths in self.local_channels))
-        problems = [*self._list_problems(), *self._value_problems()]
-        if problems:
-            raise InputError(f"This OSS-Net X can't be built: {'; '.join(problems)}.")
-
-    def _list_problems(self) -> list[str]:
-        problems = []
-        levels = len(self.level_channels)
-        if len(self.local_scales) != len(self.local_channels) or not all(self.local_channels):
-            problems.append("each local scale needs a list of channels, and each list a scale")
-        if not levels or len(self.down_convolutions) != levels or len(self.up_convolutions) != levels - 1:
-            problems.append(f"{levels} levels need {levels} counts on the way down and one less on the way up")
-        if not self.stem_channels or self.stem_channels[-1:] != self.level_channels[:1]:
-            problems.append("the stem's last channels must equal the first level's")
-        if any(width % self.groups for width in self.level_channels):
-            problems.append(f"each level's channels must be a multiple of {self.groups} groups")
-        return problems
-
-    def _value_problems(self) -> list[str]:
-        problems = []
-        if not 0 <= self.sampled_levels <= len(self.level_channels):
-            problems.append(f"sampled levels must be 0 to {len(self.level_channels)}, not {self.sampled_levels}")
-        if not self.sampled_levels and not self.local_scales:
-            problems.append("a location needs local branches, sampled levels, or both")
-        if self.context not in ("modulation", "input", "none"):
-            problems.append(f"context must be modulation, input or none, not '{self.context}'")
-        if self.activation not in ACTIVATIONS:
-            problems.append(f"activation must be one of {', '.join(ACTIVATIONS)}, not '{self.activation}'")
-        return problems
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for a model card."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> XConfig:
-        """The configuration that a model card holds.
-
-        Raises:
-            InputError: A key is unknown or missing.
-        """
-        known = {field.name for field in dataclasses.fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise InputError(f"OSS-Net X has no setting {', '.join(unknown)}; it has {', '.join(sorted(known))}.")
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise InputError(f"The settings of an OSS-Net X are not complete: {error}.") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

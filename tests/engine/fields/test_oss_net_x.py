@@ -12,7 +12,8 @@ from napari_ossnet.engine.fields.local_features import BLOCK, LocalFeatures
 from napari_ossnet.engine.fields.oss_net_x import XField, build
 from napari_ossnet.engine.fields.protocol import OccupancyField
 from napari_ossnet.engine.networks.context_encoder import run_to_end
-from napari_ossnet.engine.networks.oss_net_x import OSSNetX, XConfig
+from napari_ossnet.engine.networks.oss_net_x import OSSNetX
+from napari_ossnet.engine.networks.oss_net_x_config import XConfig
 
 CONFIG = XConfig(
     in_channels=2,

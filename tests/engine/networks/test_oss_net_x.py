@@ -8,7 +8,8 @@ import torch.nn.functional as functional
 
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.networks.context_encoder import run_to_end
-from napari_ossnet.engine.networks.oss_net_x import OSSNetX, XConfig, network_from_config
+from napari_ossnet.engine.networks.oss_net_x import OSSNetX, network_from_config
+from napari_ossnet.engine.networks.oss_net_x_config import XConfig
 from napari_ossnet.engine.networks.trilinear import sample_trilinear
 
 TINY = XConfig(
