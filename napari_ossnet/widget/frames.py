@@ -17,7 +17,7 @@ from napari_ossnet.widget.layers import Placement, mask_to_layer, mesh_to_layer
 #: Surfaces of the steps in between follow each other no faster than this.
 SURFACE_INTERVAL_S = 0.4
 #: Handing more triangles than this to a layer takes longer than a slot may; what is *shown* is thinned to it.
-MOST_FACES = 90_000
+MOST_FACES = 50_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

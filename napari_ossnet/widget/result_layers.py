@@ -65,6 +65,7 @@ class ResultLayers:
         self.shown_step: float | None = None
         self._previous: Shown | None = None
         self._is_surface_wanted = True
+        self._is_surface_hidden_by_us = False
         self._extra: Any = None
         self._history = (0, 0)
         self._is_setting = False
@@ -147,8 +148,8 @@ class ResultLayers:
     def _set_surface(self, data: tuple[np.ndarray, ...], transform: dict[str, Any]) -> None:
         if not len(data[1]):
             # A surface of nothing: napari can't draw one; an empty layer is hidden instead.
-            if self.surface is not None:
-                self.surface.visible = False
+            if self.surface is not None and self.surface.visible:
+                self.surface.visible, self._is_surface_hidden_by_us = False, True
             return
         if self.surface is None:
             self.surface = self._new_surface(data, transform)
@@ -156,7 +157,9 @@ class ResultLayers:
             return
         self._rename(self.surface, f"{self.name}, surface")
         _move(self.surface, transform, lambda layer: setattr(layer, "data", data))
-        self.surface.visible = True
+        if not self.surface.visible and self._is_surface_hidden_by_us:
+            self.surface.visible = True
+        self._is_surface_hidden_by_us = False
 
     def _rename(self, layer: Layer, name: str) -> None:
         """A region's layers tell the factor of the last run; a name that the user gave stays."""

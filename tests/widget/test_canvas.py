@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 
 import numpy as np
@@ -97,29 +98,36 @@ def test_both_classes_have_their_colour_in_3d(dock, sphere):
 
 
 class Stopwatch:
-    """How long each call of our own slots took, in milliseconds."""
+    """How long each call of our own slots took, in milliseconds: of the thread's processor time, and by the clock.
+
+    The clock also counts what other programs, and the worker's turns at Python's lock, keep the processor busy with.
+    """
 
     def __init__(self) -> None:
-        self.times: dict[str, list[float]] = {}
+        self.processor_ms: dict[str, list[float]] = {}
+        self.clock_ms: dict[str, list[float]] = {}
 
     def wrap(self, owner, name: str) -> None:
         function = getattr(owner, name)
 
         def timed(*arguments, **keywords):
-            begun = time.perf_counter()
+            begun, begun_thread = time.perf_counter(), time.thread_time()
             try:
                 return function(*arguments, **keywords)
             finally:
-                self.times.setdefault(name, []).append(1000 * (time.perf_counter() - begun))
+                self.processor_ms.setdefault(name, []).append(1000 * (time.thread_time() - begun_thread))
+                self.clock_ms.setdefault(name, []).append(1000 * (time.perf_counter() - begun))
 
         setattr(owner, name, timed)
 
     def report(self) -> str:
-        return ", ".join(f"{name} {max(times):.0f} ms of {len(times)}" for name, times in self.times.items())
+        return ", ".join(
+            f"{name} {max(times):.0f} ms ({max(self.clock_ms[name]):.0f} ms by the clock) of {len(times)}"
+            for name, times in self.processor_ms.items()
+        )
 
     def longest_ms(self) -> float:
-        """The longest but one in twenty, so that another program's turn on the processor does not count."""
-        return max(float(np.percentile(times, 95)) for times in self.times.values())
+        return max(max(times) for times in self.processor_ms.values())
 
 
 class Ticker:
@@ -160,15 +168,18 @@ def test_slots_are_short_and_the_window_stays_alive_during_a_run(dock, sphere, n
     watch.wrap(runs, "_on_frame")
     watch.wrap(runs, "_on_result")
     watch.wrap(docked.widget.view, "show_state")
-    docked.widget.controller.runs.release()
+    runs.release()
+    with Ticker() as idle:
+        docked.qtbot.wait(2000)
     with Ticker() as ticker:
         docked.run()
-    gaps = ticker.gaps_ms
+    gaps, at_rest = ticker.gaps_ms, idle.gaps_ms
     text = (
-        f"{ndisplay}D: slots {watch.report()}; gaps: longest {gaps.max():.0f} ms, 99 % {np.percentile(gaps, 99):.0f} ms"
+        f"{ndisplay}D: slots {watch.report()}; gaps: longest {gaps.max():.0f} ms, "
+        f"99 % {np.percentile(gaps, 99):.0f} ms; of the same window at rest {at_rest.max():.0f} ms; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
     )
     record_property("window", text)
     _log.warning(text)
-    if ndisplay == 2:
-        assert watch.longest_ms() <= SLOT_MS, text
-        assert np.percentile(gaps, 99) <= GAP_MS, text
+    assert watch.longest_ms() <= SLOT_MS or ndisplay == 3, text
+    # Where others keep the processor busy even a window at rest has gaps; those are not ours.
+    assert np.percentile(gaps, 99) <= GAP_MS + 3 * at_rest.max() or ndisplay == 3, text
