@@ -8,7 +8,7 @@ in float64 and rounded once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -72,20 +72,20 @@ def fold_decoder(decoder: Decoder, latent: Tensor) -> FoldedDecoder:
         device = torch.device("cpu") if latent.device.type == "mps" else latent.device
         constant = latent.to(device, torch.float64)
         patch_mapping = decoder.patch_mapping
-        patch_layers = () if patch_mapping is None else _fold_patch_encoder(patch_mapping, device)
+        patch_layers = () if patch_mapping is None else _fold_patch_encoder(patch_mapping, device, latent.device)
         has_own_vectors = len(constant) > 1
         blocks = []
         for index, block in enumerate(decoder.blocks):
             assert isinstance(block, DecoderBlock)
             condition = constant[index + 1 if has_own_vectors else 0]
-            blocks.append(_fold_block(block, condition, constant[0] if index == 0 else None))
+            blocks.append(_fold_block(block, condition, constant[0] if index == 0 else None, latent.device))
         last = decoder.final_mapping[0]
         assert isinstance(last, nn.Linear)
-        final = _double(last.weight, device).T
-        return _as_float32(FoldedDecoder(patch_layers=patch_layers, blocks=tuple(blocks), final=final), latent.device)
+        final = _rounded(last.weight.detach().T, latent.device)
+        return FoldedDecoder(patch_layers=patch_layers, blocks=tuple(blocks), final=final)
 
 
-def _fold_patch_encoder(encoder: PatchEncoder, device: torch.device) -> tuple[FoldedLayer, ...]:
+def _fold_patch_encoder(encoder: PatchEncoder, device: torch.device, target: torch.device) -> tuple[FoldedLayer, ...]:
     first, activation_1, _, second, activation_2 = encoder.mapping
     taps = encoder.taps.to(device)
     layers = []
@@ -94,11 +94,11 @@ def _fold_patch_encoder(encoder: PatchEncoder, device: torch.device) -> tuple[Fo
         assert isinstance(activation, PadeActivation)
         matrix = convolution_matrix(_double(convolution.weight, device), taps).T
         bias = _double(convolution.bias, device).repeat_interleave(PATCH_VALUES)
-        layers.append(FoldedLayer(matrix=matrix, bias=bias, pade=pade_coefficients(activation, device)))
+        layers.append(_layer(matrix, bias, activation, target))
     return tuple(layers)
 
 
-def _fold_block(block: DecoderBlock, condition: Tensor, joined: Tensor | None) -> FoldedBlock:
+def _fold_block(block: DecoderBlock, condition: Tensor, joined: Tensor | None, target: torch.device) -> FoldedBlock:
     """Fold a block; ``joined`` is the latent vector (L,) at the end of the block's input, None where there is none."""
     device = condition.device
     first_matrix, first_bias = _fold_norm(block.linear_layer_1, block.cnb_1, condition)
@@ -115,11 +115,9 @@ def _fold_block(block: DecoderBlock, condition: Tensor, joined: Tensor | None) -
         second_bias = second_bias + joined @ shortcut[-count:]
         first_matrix, shortcut = first_matrix[:-count], shortcut[:-count]
     return FoldedBlock(
-        first=FoldedLayer(matrix=first_matrix, bias=first_bias, pade=pade_coefficients(block.activation, device)),
-        second=FoldedLayer(
-            matrix=second_matrix, bias=second_bias, pade=pade_coefficients(block.final_activation, device)
-        ),
-        shortcut=shortcut,
+        first=_layer(first_matrix, first_bias, block.activation, target),
+        second=_layer(second_matrix, second_bias, block.final_activation, target),
+        shortcut=None if shortcut is None else _rounded(shortcut, target),
     )
 
 
@@ -152,21 +150,11 @@ def pade_coefficients(activation: PadeActivation, device: torch.device) -> Tenso
     )
 
 
-def _as_float32(decoder: FoldedDecoder, device: torch.device) -> FoldedDecoder:
-    def tensor(value: Tensor) -> Tensor:
-        return value.to(torch.float32).contiguous().to(device)
+def _rounded(value: Tensor, device: torch.device) -> Tensor:
+    """Float32 on the device of the scan; layer by layer, since float64 takes twice the memory."""
+    return value.to(torch.float32).contiguous().to(device)
 
-    def layer(value: FoldedLayer) -> FoldedLayer:
-        return replace(value, matrix=tensor(value.matrix), bias=tensor(value.bias), pade=tensor(value.pade))
 
-    blocks = tuple(
-        FoldedBlock(
-            first=layer(block.first),
-            second=layer(block.second),
-            shortcut=None if block.shortcut is None else tensor(block.shortcut),
-        )
-        for block in decoder.blocks
-    )
-    return FoldedDecoder(
-        patch_layers=tuple(layer(item) for item in decoder.patch_layers), blocks=blocks, final=tensor(decoder.final)
-    )
+def _layer(matrix: Tensor, bias: Tensor, activation: PadeActivation, device: torch.device) -> FoldedLayer:
+    pade = pade_coefficients(activation, matrix.device)
+    return FoldedLayer(matrix=_rounded(matrix, device), bias=_rounded(bias, device), pade=_rounded(pade, device))

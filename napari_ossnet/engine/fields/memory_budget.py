@@ -1,0 +1,52 @@
+"""What an O-Net or OSS-Net takes on a CPU, known before it is taken, so that a budget can be refused in time."""
+
+from __future__ import annotations
+
+import math
+
+from napari_ossnet.engine.device import format_bytes
+from napari_ossnet.engine.errors import OutOfMemoryError
+from napari_ossnet.engine.fields.slab_encoder import CPU_SLAB_BYTES
+from napari_ossnet.engine.kernels.compilation import is_compiled
+from napari_ossnet.engine.networks.oss_net import OSSNetConfig
+
+_MIB = 2**20
+#: Measured: numba with LLVM and the loaded kernels.
+_KERNEL_BYTES = 120 * _MIB
+#: Measured: folded weights, the features of one block of locations a core, the libraries' own buffers.
+_QUERY_BYTES = 24 * _MIB
+#: Slabs in flight at the widest place: input with halo, output, what the convolution arranges anew.
+_SLABS = 4
+
+
+def required_bytes(config: OSSNetConfig) -> int:
+    """Peak memory above the loaded scan, in bytes: the network's grid, the encoder's volumes, kernels, work space."""
+    voxels = math.prod(config.grid_shape)
+    grid = 4 * config.in_channels * voxels
+    # The encoder's input in two memory orders (one where it has one channel), and the two halves of its first block.
+    half = grid // 8 * min(config.in_channels, 2)
+    first_block = 2 * 4 * config.encoder_channels[0] * voxels // 64
+    slabs = _SLABS * min(CPU_SLAB_BYTES, 4 * config.encoder_channels[0] * voxels // 8)
+    if is_compiled():
+        return grid + half + first_block + slabs + _QUERY_BYTES + _KERNEL_BYTES
+    # Without kernels windows are gathered from padded copies: 8 voxels on each side, and 15 for mid-range windows.
+    copies = sum(
+        4 * config.in_channels * math.prod(size + 2 * padding for size in config.grid_shape)
+        for padding, is_there in ((8, config.has_local_patches), (15, config.has_mid_range_patches))
+        if is_there
+    )
+    return grid + max(half + first_block + slabs, copies) + _QUERY_BYTES
+
+
+def check_budget(config: OSSNetConfig, memory_bytes: int | None) -> None:
+    """Refuse a budget that can't be kept.
+
+    Raises:
+        OutOfMemoryError: The CPU's part of the work takes more.
+    """
+    needed = required_bytes(config)
+    if memory_bytes is not None and memory_bytes < 0.95 * needed:
+        raise OutOfMemoryError(
+            f"This network takes about {format_bytes(needed)} beside the scan on the CPU, and --memory allows "
+            f"{format_bytes(memory_bytes)}; allow that much, or leave --memory out."
+        )
