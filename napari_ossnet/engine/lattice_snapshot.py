@@ -38,10 +38,10 @@ class LatticeSnapshot:
     is_final: bool
 
 
-def regular_labels(grid: LevelGrid, labels: Tensor) -> Tensor:
-    """A copy of the labels (a, b, c) of the samples that are whole steps apart, from those of all samples (n,)."""
+def regular_labels(grid: LevelGrid, state: Tensor, label_bits: int) -> Tensor:
+    """A copy of the labels (a, b, c) of the samples that are whole steps apart, from the state of all samples (n,)."""
     i, j, k = grid.regular_shape
-    return labels.reshape(grid.shape)[:i, :j, :k].clone()
+    return state.reshape(grid.shape)[:i, :j, :k] & label_bits
 
 
 def regular_band(grid: LevelGrid, keys: Tensor, logits: Logits) -> tuple[Tensor, Logits]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
@@ -58,15 +59,14 @@ class LevelGrid:
         axes = zip(self._samples(keys), self.steps, self.lattice_shape, strict=True)
         return torch.stack([(sample * step).clamp_(max=size - 1) for sample, step, size in axes], dim=-1)
 
-    def neighbours(self, keys: Tensor) -> Tensor:
-        """Keys (n, 6) of the samples before and after each key on each axis; at the grid's end the key itself."""
-        beside = []
+    def neighbours(self, keys: Tensor) -> Iterator[Tensor]:
+        """Six times keys (n,): the samples after and before each key on each axis; at the grid's end the key itself.
+
+        One after the other, because all at once would be the largest thing in memory.
+        """
         for sample, size, stride in zip(self._samples(keys), self.shape, self._strides(), strict=True):
-            beside += [
-                torch.where(sample < size - 1, keys + stride, keys),
-                torch.where(sample > 0, keys - stride, keys),
-            ]
-        return torch.stack(beside, dim=-1)
+            yield torch.where(sample < size - 1, keys + stride, keys)
+            yield torch.where(sample > 0, keys - stride, keys)
 
     def corners(self, cells: Tensor) -> Tensor:
         """Keys (n, 8) of the corners of existing cells (n,), the last axis fastest."""

@@ -25,7 +25,7 @@ from napari_ossnet.engine.decision import Decision
 from napari_ossnet.engine.events import Message, Progress
 from napari_ossnet.engine.level_grid import LevelGrid
 from napari_ossnet.engine.point_evaluation import PointEvaluator
-from napari_ossnet.engine.sample_prediction import predict_children, upsampled_state
+from napari_ossnet.engine.sample_prediction import predict_children, upsampled_state, variation
 from napari_ossnet.engine.tensors import Logits
 
 #: Marks a sample that was evaluated, beside its label in the low bits.
@@ -95,7 +95,9 @@ class Octree:
         level = Level(step=step, grid=grid, state=state, keys=keys, logits=logits, cells=grid.existing_cells(keys))
         return replace(level, mixed_cells=len(self._mixed_cells(level)))
 
-    def finer(self, level: Level, grid: LevelGrid, step: int, *, forced: Tensor | None = None) -> Asking:
+    def finer(
+        self, level: Level, grid: LevelGrid, step: int, *, forced: Tensor | None = None, is_last: bool = False
+    ) -> Asking:
         """The next level.
 
         Args:
@@ -103,6 +105,7 @@ class Octree:
             grid: The finer samples.
             step: Their nominal step.
             forced: Cells of ``level`` in which every finer sample is evaluated, whatever the corners say.
+            is_last: Whether no finer level comes, so that the corners of its cells need no logits.
         """
         cells, corner_logits, is_forced = self._cells_to_subdivide(level, forced)
         state = upsampled_state(level.state, level.grid, grid, LABEL)
@@ -117,7 +120,7 @@ class Octree:
         found = yield from self._follow(state, grid, asked, step)
         keys, logits = _merged(keys, logits, *found)
         level = Level(step=step, grid=grid, state=state, keys=keys, logits=logits, cells=children.cells)
-        return (yield from self._complete_corners(level))
+        return level if is_last else (yield from self._complete_corners(level))
 
     def interpolated(self, level: Level, finest: LevelGrid) -> Tensor:
         """Labels of all lattice points, uint8 (n,), without asking for any: predicted from the level's samples."""
@@ -145,10 +148,7 @@ class Octree:
             state[asked] = labels | KNOWN
             all_keys.append(asked)
             all_logits.append(logits)
-            beside = grid.neighbours(asked[is_surprise])
-            there = state[beside]
-            is_open = ((there & KNOWN) == 0) & (there != labels[is_surprise, None])
-            asked = beside[is_open].unique()
+            asked = self._open_neighbours(state, grid, asked[is_surprise], labels[is_surprise])
         if not all_keys:
             classes = self.evaluator.field.class_count
             return asked, torch.empty((0, classes), dtype=torch.float32, device=self.device)
@@ -195,14 +195,20 @@ class Octree:
         margins = self.decision.margins(corner_logits.reshape(-1, classes)).reshape(cells, corners)
         return margins.amin(dim=1) < self.caution.cells * variation(corner_logits)
 
+    def _open_neighbours(self, state: Tensor, grid: LevelGrid, keys: Tensor, labels: Tensor) -> Tensor:
+        """Neighbours of the keys (n,) that were not evaluated and have another label, sorted."""
+        found = []
+        for beside in grid.neighbours(keys):
+            there = state[beside]
+            found.append(beside[((there & KNOWN) == 0) & (there != labels)])
+        return torch.cat(found).unique()
+
     def _touches_other_label(self, state: Tensor, grid: LevelGrid, keys: Tensor) -> Tensor:
-        beside = state[grid.neighbours(keys)] & LABEL
-        return (beside != (state[keys] & LABEL)[:, None]).any(dim=1)
-
-
-def variation(corner_logits: Logits) -> Tensor:
-    """How much the logits vary over each cell, (cells,), from its corners' (cells, 8, classes)."""
-    return (corner_logits.amax(dim=1) - corner_logits.amin(dim=1)).amax(dim=1)
+        labels = state[keys] & LABEL
+        touches = torch.zeros_like(keys, dtype=torch.bool)
+        for beside in grid.neighbours(keys):
+            touches |= (state[beside] & LABEL) != labels
+        return touches
 
 
 def _is_member(keys: Tensor, sorted_keys: Tensor) -> Tensor:

@@ -107,7 +107,9 @@ class _PublishedSchedule:
         grid = LevelGrid(lattice_shape=(i, j, k), steps=(1, 1, 1))
         keys = grid.keys_of(torch.div(points[is_sample], stage, rounding_mode="floor"))
         flat = labels.flatten()
-        is_boundary = (flat[grid.neighbours(keys)] != flat[keys][:, None]).any(dim=1)
+        is_boundary = torch.zeros_like(keys, dtype=torch.bool)
+        for beside in grid.neighbours(keys):
+            is_boundary |= flat[beside] != flat[keys]
         return grid.samples_of(keys[is_boundary]), self._logits[is_sample][is_boundary]
 
     def _grid(self, step: int) -> LevelGrid:

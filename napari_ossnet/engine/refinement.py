@@ -103,6 +103,7 @@ def _octree(
 ) -> Generator[Progress | Message | LatticeSnapshot, None, tuple[Tensor, LatticeSnapshot]]:
     octree = Octree(evaluator, decision, caution)
     rungs = ladder(evaluator.lattice, final_step=final_step, has_prior=hints.has_prior)
+    finest = finest_grid(evaluator.lattice)
     level: Level | None = None
     for position, rung in enumerate(rungs):
         evaluator.later = _forecast(level, rungs[position + 1 :])
@@ -110,21 +111,29 @@ def _octree(
             level = yield from octree.coarsest(rung.grid, rung.step)
         else:
             forced = level.cells if rung.is_dense else hints.cells_to_search(level)
-            level = yield from octree.finer(level, rung.grid, rung.step, forced=forced)
+            is_last = rung.grid == finest
+            level = yield from octree.finer(level, rung.grid, rung.step, forced=forced, is_last=is_last)
         snapshot = _snapshot(level, evaluator, decision.threshold, is_final=position == len(rungs) - 1)
         yield snapshot
     assert level is not None
-    labels = octree.interpolated(level, finest_grid(evaluator.lattice))
+    if level.grid == finest:
+        return snapshot.labels, snapshot
+    labels = octree.interpolated(level, finest)
     return labels.reshape(evaluator.lattice.shape), snapshot
 
 
 def _snapshot(level: Level, evaluator: PointEvaluator, threshold: float, *, is_final: bool) -> LatticeSnapshot:
     is_known = (level.state[level.keys] & KNOWN) != 0
     band_samples, band_logits = regular_band(level.grid, level.keys[is_known], level.logits[is_known])
+    if level.grid == finest_grid(evaluator.lattice):
+        # Nothing comes after the finest level: its state becomes the labels, without a copy of the whole lattice.
+        labels = level.state.bitwise_and_(LABEL).reshape(level.grid.shape)
+    else:
+        labels = regular_labels(level.grid, level.state, LABEL)
     return LatticeSnapshot(
         step=level.step,
         steps=level.grid.steps,
-        labels=regular_labels(level.grid, level.state) & LABEL,
+        labels=labels,
         band_samples=band_samples,
         band_logits=band_logits,
         threshold=threshold,

@@ -10,6 +10,9 @@ from torch import Tensor
 from napari_ossnet.engine.level_grid import LevelGrid, Triple
 from napari_ossnet.engine.tensors import Logits
 
+#: Cells that are subdivided at once.
+_BLOCK = 2**14
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Children:
@@ -55,30 +58,39 @@ def predict_children(
         doubt: Share of the corners' variation at which a prediction is in doubt.
     """
     ratios = _ratios(coarse, fine)
-    ratio = torch.tensor(ratios, device=cells.device)
-    last = torch.tensor(fine.shape, device=cells.device) - 1
-    lowest = coarse.samples_of(cells) * ratio
-    offsets = torch.cartesian_prod(*[torch.arange(r + 1, device=cells.device) for r in ratios])
-    samples = torch.minimum(lowest[:, None, :] + offsets, last)
-    keys = fine.keys_of(samples).flatten()
-    logits = _subdivided(corner_logits, ratios, lowest, last)
-    tolerance = doubt * (corner_logits.amax(dim=1) - corner_logits.amin(dim=1)).amax(dim=1)
-    tolerance = torch.where(is_forced, torch.inf, tolerance)[:, None].expand(-1, len(offsets)).flatten()
-    order = torch.argsort(keys, stable=True)
-    keys = keys[order]
+    found, inside = [], []
+    # In blocks, because neighbouring cells share most of their samples: what is kept is a third of what is made.
+    for start in range(0, max(1, len(cells)), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        lowest = coarse.samples_of(cells[block]) * torch.tensor(ratios, device=cells.device)
+        keys = _keys_in_cells(fine, lowest, ratios)
+        logits = _subdivided(corner_logits[block], ratios, lowest, fine.shape)
+        tolerance = torch.where(is_forced[block], torch.inf, doubt * variation(corner_logits[block]))
+        found.append(_each_once(keys.flatten(), logits.flatten(0, 1), tolerance.repeat_interleave(keys.shape[1])))
+        inside.append(_cells_within(fine, lowest, ratios))
+    keys, logits, tolerance = (torch.cat(parts) for parts in zip(*found, strict=True))
+    if len(found) > 1:
+        keys, logits, tolerance = _each_once(keys, logits, tolerance)
+    return Children(keys=keys, logits=logits, tolerance=tolerance, cells=torch.cat(inside).unique())
+
+
+def variation(corner_logits: Logits) -> Tensor:
+    """How much the logits vary over each cell, (cells,), from its corners' (cells, 8, classes)."""
+    return (corner_logits.amax(dim=1) - corner_logits.amin(dim=1)).amax(dim=1)
+
+
+def _each_once(keys: Tensor, logits: Logits, tolerance: Tensor) -> tuple[Tensor, Logits, Tensor]:
+    """Sorted keys with the logits that came first and the largest tolerance."""
+    keys, order = keys.sort(stable=True)
     is_first = torch.ones(len(keys), dtype=torch.bool, device=keys.device)
     is_first[1:] = keys[1:] != keys[:-1]
     group = torch.cumsum(is_first, dim=0) - 1
-    widest = torch.zeros(int(is_first.sum()), device=keys.device).scatter_reduce(0, group, tolerance[order], "amax")
-    return Children(
-        keys=keys[is_first],
-        logits=logits.flatten(0, 1)[order[is_first]],
-        tolerance=widest,
-        cells=_cells_within(fine, lowest, ratios),
-    )
+    keys = keys[is_first]
+    widest = torch.zeros(len(keys), device=keys.device).scatter_reduce(0, group, tolerance[order], "amax")
+    return keys, logits[order[is_first]], widest
 
 
-def _subdivided(corner_logits: Logits, ratios: Triple, lowest: Tensor, last: Tensor) -> Logits:
+def _subdivided(corner_logits: Logits, ratios: Triple, lowest: Tensor, shape: Triple) -> Logits:
     """Corner logits (c, 8, classes) to those of all finer samples of the cells, (c, samples, classes)."""
     cells, _, classes = corner_logits.shape
     values = corner_logits.reshape(cells, 2, 2, 2, classes)
@@ -87,10 +99,21 @@ def _subdivided(corner_logits: Logits, ratios: Triple, lowest: Tensor, last: Ten
             continue
         lower, upper = values.unbind(axis + 1)
         # The lattice's last cell may be one finer step wide only: then its middle sample is its upper corner.
-        is_clamped = (lowest[:, axis] + 1 >= last[axis]).reshape(-1, 1, 1, 1)
+        is_clamped = (lowest[:, axis] + 1 >= shape[axis] - 1).reshape(-1, 1, 1, 1)
         middle = torch.where(is_clamped, upper, 0.5 * (lower + upper))
         values = torch.stack([lower, middle, upper], dim=axis + 1)
     return values.flatten(1, 3)
+
+
+def _keys_in_cells(fine: LevelGrid, lowest: Tensor, ratios: Triple) -> Tensor:
+    """Keys (c, samples) of the finer samples in cells whose lowest ones (c, 3) are given, the last axis fastest."""
+    _, j, k = fine.shape
+    keys = torch.zeros((len(lowest), 1), dtype=torch.int64, device=lowest.device)
+    for axis, (ratio, stride) in enumerate(zip(ratios, (j * k, k, 1), strict=True)):
+        along = lowest[:, axis, None] + torch.arange(ratio + 1, device=lowest.device)
+        along = along.clamp_(max=fine.shape[axis] - 1) * stride
+        keys = (keys[:, :, None] + along[:, None, :]).flatten(1)
+    return keys
 
 
 def _cells_within(fine: LevelGrid, lowest: Tensor, ratios: Triple) -> Tensor:
