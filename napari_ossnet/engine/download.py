@@ -228,6 +228,8 @@ def _sentence(url: str, part: _Part, error: Exception) -> str:
         reason = f"the server answers {error.code} {error.reason}"
     elif isinstance(error, http.client.IncompleteRead):
         reason = "the connection breaks again and again"
+    elif isinstance(getattr(error, "reason", None), ssl.SSLCertVerificationError):
+        reason = "its certificate is signed by nobody known here; set SSL_CERT_FILE, or pip install certifi"
     else:
         reason = str(getattr(error, "reason", "") or error or type(error).__name__)
     kept = f"; the {part.size} bytes that came are kept, and the same command goes on from there" if part.size else ""
