@@ -9,6 +9,7 @@ import numpy as np
 from napari_ossnet.engine.events import Snapshot
 from napari_ossnet.engine.geometry import Lattice, Orientation, scaling_affine
 from napari_ossnet.engine.lattice_snapshot import LatticeSnapshot
+from napari_ossnet.engine.segmentation import RegionOfScan
 from napari_ossnet.engine.shapes import Affine, LabelMap
 from napari_ossnet.engine.task_definition import Task
 from napari_ossnet.engine.volume import Volume
@@ -45,10 +46,6 @@ class ScanFrame:
         in_order = self.orientation.to_scan(classes)
         is_same = np.array_equal(table, np.arange(len(table)))
         return np.ascontiguousarray(in_order if is_same else table[in_order])
-
-    def affine(self) -> Affine:
-        """Voxel of the mask to world, RAS mm; the scan's own where the lattice is the scan's."""
-        return self.volume.affine @ self.scan_from_samples((1, 1, 1), self.lattice.shape)
 
     def scan_from_samples(self, steps: Triple, shape_task: Triple) -> Affine:
         """Sample index in scan order to scan voxel: diagonal, and the offset is the first sample's voxel.
@@ -92,6 +89,13 @@ class ScanFrame:
         order = np.argsort(self.orientation.scan_axes)
         i, j, k = (shape_task[axis] for axis in order)
         return replace(self.orientation, scan_shape=(i, j, k))
+
+
+def region_affine(affine: Affine, region: RegionOfScan, shape: tuple[int, ...]) -> Affine:
+    """Voxel of a region's mask to world, RAS mm: its voxels tile the box of scan voxels, outer face to outer face."""
+    i, j, k = ((stop - start) / size for start, stop, size in zip(region.start, region.stop, shape, strict=True))
+    a, b, c = (start - 0.5 + 0.5 * scale for start, scale in zip(region.start, (i, j, k), strict=True))
+    return affine @ scaling_affine((i, j, k), (a, b, c))
 
 
 def box_in_task_order(orientation: Orientation, start: Triple, stop: Triple) -> tuple[Triple, Triple]:

@@ -23,7 +23,7 @@ from napari_ossnet.engine.lattice_snapshot import LatticeSnapshot
 from napari_ossnet.engine.measurement import measure
 from napari_ossnet.engine.octree_hints import Seeds
 from napari_ossnet.engine.refinement import Refined, refine
-from napari_ossnet.engine.scan_frame import ScanFrame, box_in_task_order, cropped
+from napari_ossnet.engine.scan_frame import ScanFrame, box_in_task_order, cropped, region_affine
 from napari_ossnet.engine.segmentation import Provenance, RegionOfScan, Segmentation, SnapshotRecord, Timings
 from napari_ossnet.engine.session import SegmentRequest
 from napari_ossnet.engine.shapes import LabelMap
@@ -65,8 +65,8 @@ class ScanRun:
     ) -> Generator[Event, None, Segmentation]:
         """Segments the scan's own voxels."""
         lattice = encoded.prepared.lattice
-        classes, snapshot = yield from self._classes(encoded, request, lattice, known, None)
-        return (yield from self._finish(encoded, request, lattice, classes, snapshot, None))
+        labels, snapshot = yield from self._labels(encoded, request, lattice, known, None)
+        return (yield from self._finish(encoded, request, labels, snapshot, None))
 
     def region(
         self,
@@ -81,18 +81,18 @@ class ScanRun:
         lattice = encoded.prepared.lattice.region(start, stop, region.factor)
         seeds = boundary_seeds(encoded, coarser, lattice, start, stop)
         request = replace(request, schedule="octree", step=1)
-        classes, snapshot = yield from self._classes(encoded, request, lattice, known, seeds)
-        return (yield from self._finish(encoded, request, lattice, classes, snapshot, region))
+        labels, snapshot = yield from self._labels(encoded, request, lattice, known, seeds)
+        return (yield from self._finish(encoded, request, labels, snapshot, region))
 
-    def _classes(
+    def _labels(
         self,
         encoded: EncodedScan,
         request: SegmentRequest,
         lattice: Lattice,
         known: KnownPoints,
         seeds: np.ndarray | None,
-    ) -> Generator[Event, None, tuple[np.ndarray, Snapshot]]:
-        """The class of every lattice point, uint8; what the network's grid does not cover is background.
+    ) -> Generator[Event, None, tuple[LabelMap, Snapshot]]:
+        """The mask of a lattice in the scan's axis order; what the network's grid does not cover is background.
 
         Raises:
             InputError: The grid covers nothing of the lattice.
@@ -106,9 +106,12 @@ class ScanRun:
             points = torch.as_tensor(seeds - np.array(start), dtype=torch.float32, device=encoded.device)
             found = Seeds(points=points, step=max(lattice_step_of_scan(encoded, lattice)))
         refined, snapshot = yield from self._refine(encoded, request, covered, known, found)
+        if covered.shape == lattice.shape and refined.snapshot.steps == (1, 1, 1):
+            # The last snapshot is the mask already; a copy would be the largest thing in memory.
+            return snapshot.labels, snapshot
         classes = np.zeros(lattice.shape, dtype=np.uint8)
         classes[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))] = refined.labels.cpu().numpy()
-        return classes, snapshot
+        return _frame(encoded, lattice).labels(classes), snapshot
 
     def _refine(
         self,
@@ -158,24 +161,22 @@ class ScanRun:
         self,
         encoded: EncodedScan,
         request: SegmentRequest,
-        lattice: Lattice,
-        classes: np.ndarray,
+        labels: LabelMap,
         snapshot: Snapshot,
         region: RegionOfScan | None,
     ) -> Generator[Event, None, Segmentation]:
         yield Progress(stage="measuring", elapsed_s=self.elapsed_s)
-        frame = _frame(encoded, lattice)
-        labels = frame.labels(classes)
-        affine = encoded.prepared.volume.affine if region is None else frame.affine()
+        volume, task = encoded.prepared.volume, encoded.prepared.task
+        affine = volume.affine if region is None else region_affine(volume.affine, region, labels.shape)
         if not labels.any():
             self.messages.append(NOTHING_FOUND)
             yield Message(text=NOTHING_FOUND, level="warning")
-        measurements = measure(labels, affine, frame.task, snapshot)
+        measurements = measure(labels, affine, task, snapshot)
         return Segmentation(
             labels=labels,
             affine=affine,
-            affine_codes=encoded.prepared.volume.affine_codes,
-            task=frame.task,
+            affine_codes=volume.affine_codes,
+            task=task,
             threshold=request.threshold,
             snapshot=snapshot,
             measurements=measurements,
