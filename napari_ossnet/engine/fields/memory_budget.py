@@ -15,6 +15,8 @@ _MIB = 2**20
 _KERNEL_BYTES = 120 * _MIB
 #: Measured: folded weights, the features of one block of locations a core, the libraries' own buffers.
 _QUERY_BYTES = 24 * _MIB
+#: Measured: the same without kernels, where torch makes a copy of a block's windows for every step.
+_TORCH_QUERY_BYTES = 90 * _MIB
 #: Slabs in flight at the widest place: input with halo, output, what the convolution arranges anew.
 _SLABS = 4
 
@@ -35,7 +37,7 @@ def required_bytes(config: OSSNetConfig) -> int:
         for padding, is_there in ((8, config.has_local_patches), (15, config.has_mid_range_patches))
         if is_there
     )
-    return grid + max(half + first_block + slabs, copies) + _QUERY_BYTES
+    return grid + max(half + first_block + slabs, copies) + _TORCH_QUERY_BYTES
 
 
 def check_budget(config: OSSNetConfig, memory_bytes: int | None) -> None:

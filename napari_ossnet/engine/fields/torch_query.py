@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from napari_ossnet.engine.fields.folding import FoldedBlock, FoldedDecoder, FoldedLayer
+from napari_ossnet.engine.kernels.threads import run_in_threads
 from napari_ossnet.engine.networks.pade import pade_
 from napari_ossnet.engine.patches import PatchSampler
 from napari_ossnet.engine.tensors import Locations, Logits
 
-#: Locations that a CPU works on at a time: their features stay in the cache, and little memory is taken.
-CPU_BLOCK = 1024
+#: Locations that a core works on at a time: their features stay in the cache, and little memory is taken.
+CPU_BLOCK = 512
 #: Windows of a location between voxels are 8/7 wider on each axis, and each blend makes a copy.
 _WINDOW_COPIES = 4
 
@@ -51,9 +52,19 @@ class TorchQuery:
     @torch.no_grad()
     def __call__(self, locations: Locations) -> Logits:
         """Logits (n, classes) float32 of locations (n, 3) float32, grid frame."""
-        block = CPU_BLOCK if locations.device.type == "cpu" else max(len(locations), 1)
-        parts = [self._block(locations[start : start + block]) for start in range(0, len(locations), block)]
-        return torch.cat(parts) if parts else locations.new_empty(0, self._decoder.final.shape[1])
+        logits = locations.new_empty(len(locations), self._decoder.final.shape[1])
+        if locations.device.type != "cpu":
+            logits.copy_(self._block(locations))
+            return logits
+
+        def run(start: int) -> None:
+            piece = slice(start, start + CPU_BLOCK)
+            # Grad mode is a thread's own.
+            with torch.no_grad():
+                logits[piece] = self._block(locations[piece])
+
+        run_in_threads(run, range(0, len(locations), CPU_BLOCK))
+        return logits
 
     def _block(self, locations: Locations) -> Logits:
         decoder = self._decoder

@@ -27,7 +27,7 @@ from napari_ossnet.engine.volume import Volume
 
 task = get_task(sys.argv[1])
 network = build_network("c", task).eval()
-shape = task.scan_shape or (160, 128, 96)
+shape = task.scan_shape or ((40, 50, 40) if task.name == 'hippocampus' else (160, 128, 96))
 axes = np.diag([-1.0, -1.0, 1.0, 1.0]) if task.axes == "LPS" else np.eye(4)
 data = np.zeros((len(task.modalities), *shape), np.float32)
 for channel in data:
@@ -59,21 +59,27 @@ def config_for(channels: int, grid: tuple[int, int, int], widths: tuple[int, ...
 
 BRATS = config_for(4, (256, 256, 160), (16, 32, 64, 128))
 LITS = config_for(1, (512, 512, 512), (8, 16, 32, 64, 128))
+HIPPOCAMPUS = config_for(1, (48, 64, 48), (64, 128))
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="resident memory means something else on other systems")
-@pytest.mark.parametrize("compiled", ["1", "0"])
-@pytest.mark.parametrize(("task", "config"), [("brats", BRATS), ("lits", LITS)])
+@pytest.mark.parametrize(
+    ("task", "config", "compiled"),
+    [("brats", BRATS, "1"), ("lits", LITS, "1"), ("hippocampus", HIPPOCAMPUS, "1"), ("hippocampus", HIPPOCAMPUS, "0")],
+)
 def test_a_whole_scan_stays_within_what_was_foretold(
     task: str, config: OSSNetConfig, compiled: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if compiled == "1":
+        pytest.importorskip("numba")
     monkeypatch.setenv("OSSNET_COMPILED", compiled)
     budget = required_bytes(config)
     child = subprocess.run(
         [sys.executable, "-c", CHILD, task, str(budget)],
         capture_output=True,
         text=True,
+        encoding="utf-8",
         check=False,
         timeout=500,
         env={**os.environ, "OMP_NUM_THREADS": "2"},
