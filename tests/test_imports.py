@@ -57,7 +57,7 @@ def is_within(name: str, package: str) -> bool:
 def names_at_file_scope(path: Path) -> set[str]:
     """What importing a module imports: not what is inside functions, nor what only type checkers see."""
     names: set[str] = set()
-    waiting: list[ast.AST] = list(ast.parse(path.read_text()).body)
+    waiting: list[ast.AST] = list(ast.parse(path.read_text(encoding="utf-8")).body)
     while waiting:
         node = waiting.pop()
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
@@ -78,7 +78,7 @@ def test_no_layer_knows_one_above_it(folder: str) -> None:
     found = [
         f"{path.relative_to(ROOT)} imports {name}"
         for path in paths
-        for name in imported_names(ast.parse(path.read_text()))
+        for name in imported_names(ast.parse(path.read_text(encoding="utf-8")))
         if any(is_within(name, package) for package in FORBIDDEN[folder])
     ]
     assert found == []
@@ -96,7 +96,7 @@ def test_the_engine_imports_extras_late_and_nothing_else_at_file_scope() -> None
 
 
 def test_only_the_two_vocabularies_import_jaxtyping() -> None:
-    paths = {path.name for path in files_in("napari_ossnet/engine") if "jaxtyping" in path.read_text()}
+    paths = {path.name for path in files_in("napari_ossnet/engine") if "jaxtyping" in path.read_text(encoding="utf-8")}
     assert paths <= {"shapes.py", "tensors.py"}
 
 
@@ -105,7 +105,7 @@ def test_imports_are_absolute() -> None:
         str(path.relative_to(ROOT))
         for folder in FORBIDDEN
         for path in files_in(folder)
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.ImportFrom) and node.level
     ]
     assert relative == []
@@ -114,7 +114,9 @@ def test_imports_are_absolute() -> None:
 def modules_after(statement: str) -> set[str]:
     """Top-level modules that a fresh interpreter holds after a statement."""
     code = f"{statement}\nimport sys\nprint(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, encoding="utf-8", check=True, cwd=ROOT
+    )
     return set(done.stdout.split())
 
 
@@ -129,7 +131,9 @@ for name in {names}:
     if heavy := {heavy} & set(sys.modules):
         sys.exit(f"{{name}} imports {{heavy}}")
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, encoding="utf-8", check=False, cwd=ROOT
+    )
     assert done.returncode == 0, done.stderr
 
 

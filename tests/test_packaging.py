@@ -24,20 +24,20 @@ def a_wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     """The wheel as it would be published, built by the build backend itself."""
     folder = tmp_path_factory.mktemp("wheel")
     code = f"from hatchling.build import build_wheel; print(build_wheel({str(folder)!r}))"
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True, encoding="utf-8")
     (path,) = folder.glob("*.whl")
     return zipfile.ZipFile(path)
 
 
 def project() -> dict[str, object]:
-    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
 class TestWheel:
     def test_every_module_and_data_file_is_in_it(self, a_wheel: zipfile.ZipFile) -> None:
         tracked = subprocess.run(
             ["git", "ls-files", "napari_ossnet", "training/ossnet_training"],
-            cwd=ROOT, check=True, capture_output=True, text=True,
+            cwd=ROOT, check=True, capture_output=True, text=True, encoding="utf-8",
         ).stdout.split()  # fmt: skip
         expected = {name.removeprefix("training/") for name in tracked if (ROOT / name).exists()}
         missing = expected - set(a_wheel.namelist())
@@ -80,12 +80,12 @@ class TestEntryPoints:
 
 class TestMetadata:
     def test_the_version_is_a_literal_that_the_distribution_has(self) -> None:
-        source = (ROOT / "napari_ossnet" / "__init__.py").read_text()
+        source = (ROOT / "napari_ossnet" / "__init__.py").read_text(encoding="utf-8")
         assert f'__version__ = "{napari_ossnet.__version__}"' in source
         assert metadata.version("napari-ossnet") == napari_ossnet.__version__
 
     def test_the_changelog_tells_of_this_version(self) -> None:
-        assert f"## {napari_ossnet.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+        assert f"## {napari_ossnet.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
     def test_hosts_bring_their_own_libraries(self) -> None:
         base = {re.split(r"[<>=\[ ]", line)[0].lower() for line in project()["dependencies"]}
@@ -99,7 +99,11 @@ class TestMetadata:
         assert with_qt == {"viewer", "test"}
 
     def test_the_constraints_pin_torch_first_and_every_direct_dependency(self) -> None:
-        lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and line[0] != "#"]
+        lines = [
+            line
+            for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+            if line and line[0] != "#"
+        ]
         assert lines[0] == "torch==2.13.0"
         assert all(re.fullmatch(r"[A-Za-z0-9_.-]+==[0-9][0-9A-Za-z.]*", line) for line in lines)
         pinned = {canonical(line.partition("==")[0]) for line in lines}

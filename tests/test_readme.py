@@ -21,7 +21,7 @@ from napari_ossnet.engine.networks.variants import VARIANTS, build_network_from_
 from napari_ossnet.engine.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parent.parent
-README = (ROOT / "README.md").read_text()
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
 COMMANDS = [
     shlex.split(line.partition("-m napari_ossnet.cli ")[2] or line.removeprefix(".venv/bin/").removeprefix("ossnet "))

@@ -18,5 +18,7 @@ def test_the_slicer_extension_passes_its_tests_on_real_mrml() -> None:
     pytest.importorskip("PySide6", reason="PySide6 is not installed")
     environment = dict(os.environ, PYTEST_QT_API="pyside6", QT_QPA_PLATFORM="offscreen", PYTEST_ADDOPTS="")
     command = [sys.executable, "-m", "pytest", "tests/slicer", "-o", "qt_api=pyside6", "-o", "norecursedirs=.*", "-q"]
-    run = subprocess.run(command, check=False, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=540)
+    run = subprocess.run(
+        command, check=False, cwd=ROOT, env=environment, capture_output=True, text=True, encoding="utf-8", timeout=540
+    )
     assert run.returncode == 0, f"{run.stdout[-8000:]}\n{run.stderr[-2000:]}"

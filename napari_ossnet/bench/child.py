@@ -57,13 +57,13 @@ def run_child(job: Job) -> dict[str, Any]:
     """
     with tempfile.TemporaryDirectory(prefix="ossnet-bench-") as folder:
         files = [Path(folder) / name for name in ("job.json", "result.json")]
-        files[0].write_text(json.dumps(asdict(job)))
+        files[0].write_text(json.dumps(asdict(job)), encoding="utf-8")
         command = [sys.executable, "-m", "napari_ossnet.bench.child", *map(str, files)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
         if done.returncode != 0 or not files[1].is_file():
             said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
             raise EngineError(f"The benchmark's child process for '{job.work}' failed: {said}")
-        result: dict[str, Any] = json.loads(files[1].read_text())
+        result: dict[str, Any] = json.loads(files[1].read_text(encoding="utf-8"))
         return result
 
 
@@ -128,13 +128,13 @@ _WORKS: dict[str, Callable[[Job, Volume], dict[str, Any]]] = {
 def _forget_peak() -> None:
     """Lets the peak begin anew where the system can (Linux); elsewhere loading the scan may count."""
     with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
 
 def _resident_bytes() -> int:
     """Resident memory now; where the system does not tell, the peak so far."""
     try:
-        status = Path("/proc/self/status").read_text()
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
     except OSError:
         return host_peak_bytes()
     line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
@@ -143,4 +143,6 @@ def _resident_bytes() -> int:
 
 if __name__ == "__main__":
     job_file, result_file = (Path(argument) for argument in sys.argv[1:3])
-    result_file.write_text(json.dumps(measure(Job(**json.loads(job_file.read_text())))))
+    result_file.write_text(
+        json.dumps(measure(Job(**json.loads(job_file.read_text(encoding="utf-8"))))), encoding="utf-8"
+    )

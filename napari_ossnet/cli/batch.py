@@ -68,7 +68,7 @@ class Batch:
         except EngineError as error:
             self.reporter.fact("failed", f"{case.name} failed: {error}", case=case.name, error=str(error))
             with atomic_path(failure) as temporary:
-                temporary.write_text(json.dumps({"error": str(error)}) + "\n")
+                temporary.write_text(json.dumps({"error": str(error)}) + "\n", encoding="utf-8")
             return False
         write_results(result, ResultFiles(mask=self._mask(case.name)), self.reporter)
         # The report comes last: it is what marks the case as finished.

@@ -54,7 +54,7 @@ class Bench:
     def _write(self, document: dict[str, object]) -> None:
         if self.json is not None:
             with atomic_path(self.json) as temporary:
-                temporary.write_text(json.dumps(document, indent=2) + "\n")
+                temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
     def _draw(self, document: dict[str, object]) -> None:
         from napari_ossnet.bench.plots import draw_plots

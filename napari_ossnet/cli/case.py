@@ -173,7 +173,7 @@ def write_report(path: Path, case: Case) -> None:
         return
     content = {**case.segmentation.report(), "images": images}
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def show_summary(segmentation: Segmentation, reporter: Reporter) -> None:

@@ -30,12 +30,12 @@ def remember_sum(folder: Path, name: str, sha256: str) -> None:
     """
     sums = {**_known_sums(folder), name: sha256}
     with atomic_path(folder / FILE_NAME) as temporary:
-        temporary.write_text(json.dumps(sums, indent=2) + "\n")
+        temporary.write_text(json.dumps(sums, indent=2) + "\n", encoding="utf-8")
 
 
 def _known_sums(folder: Path) -> dict[str, str]:
     try:
-        sums = json.loads((folder / FILE_NAME).read_text())
+        sums = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         # Nothing remembered (yet); the structure check still stands.
         return {}

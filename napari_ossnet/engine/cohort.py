@@ -76,7 +76,7 @@ def write_table(target: Path) -> None:
         writer.writeheader()
         writer.writerows(row for path in found if (row := _row(path)) is not None)
         with atomic_path(target / "results.csv") as temporary:
-            temporary.write_text(text.getvalue())
+            temporary.write_text(text.getvalue(), encoding="utf-8")
 
 
 def _case_of_folder(task: Task, folder: Path) -> BatchCase | None:
@@ -106,7 +106,7 @@ def _report_files(target: Path) -> list[Path]:
 
 def _row(path: Path) -> dict[str, Any] | None:
     try:
-        report = json.loads(path.read_text())
+        report = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         # Another process has just done the case that had failed before.
         return None

@@ -45,7 +45,7 @@ class _Part:
 
     def validator(self) -> str | None:
         try:
-            return str(json.loads(self.validator_path.read_text())["validator"])
+            return str(json.loads(self.validator_path.read_text(encoding="utf-8"))["validator"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -53,7 +53,9 @@ class _Part:
         etag = headers.get("ETag", "")
         # A weak tag (W/...) doesn't promise equal bytes, so RFC 9110 (13.1.5) forbids it in If-Range.
         validator = etag if etag.startswith('"') else headers.get("Last-Modified")
-        self.validator_path.write_text(json.dumps({"validator": validator})) if validator else self.forget_validator()
+        self.validator_path.write_text(
+            json.dumps({"validator": validator}), encoding="utf-8"
+        ) if validator else self.forget_validator()
 
     def forget_validator(self) -> None:
         self.validator_path.unlink(missing_ok=True)

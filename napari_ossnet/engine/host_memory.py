@@ -15,7 +15,7 @@ def host_peak_bytes() -> int:
     status = Path("/proc/self/status")
     if status.is_file():
         # Not ru_maxrss: on Linux it survives exec and would report the parent's peak.
-        peak = _kilobytes(status.read_text(), "VmHWM")
+        peak = _kilobytes(status.read_text(encoding="utf-8"), "VmHWM")
         if peak is not None:
             return peak
     import resource
@@ -28,7 +28,7 @@ def host_memory_bytes() -> tuple[int | None, int | None]:
     """Free and total memory of the machine in bytes, the container's limit included; None where unknown."""
     meminfo = Path("/proc/meminfo")
     if meminfo.is_file():
-        text = meminfo.read_text()
+        text = meminfo.read_text(encoding="utf-8")
         free, total = (_kilobytes(text, key) for key in ("MemAvailable", "MemTotal"))
         limit, used = _container_memory_bytes()
         if limit is not None and total is not None and limit < total:
@@ -53,10 +53,12 @@ def _container_memory_bytes() -> tuple[int | None, int]:
     """The limit of the control group that we run in (None without one) and what it uses beyond the page cache."""
     folder = Path("/sys/fs/cgroup")
     try:
-        limit = (folder / "memory.max").read_text().strip()
+        limit = (folder / "memory.max").read_text(encoding="utf-8").strip()
         # The page cache counts as used there, although it gives way.
-        cached = re.search(r"^inactive_file (\d+)", (folder / "memory.stat").read_text(), flags=re.MULTILINE)
-        used = int((folder / "memory.current").read_text()) - (int(cached[1]) if cached else 0)
+        cached = re.search(
+            r"^inactive_file (\d+)", (folder / "memory.stat").read_text(encoding="utf-8"), flags=re.MULTILINE
+        )
+        used = int((folder / "memory.current").read_text(encoding="utf-8")) - (int(cached[1]) if cached else 0)
     except (OSError, ValueError):
         return None, 0
     return (None, 0) if limit == "max" else (int(limit), used)

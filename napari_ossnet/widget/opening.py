@@ -106,8 +106,9 @@ def _appearance(data: np.ndarray, volume: Volume) -> dict[str, Any]:
 
 
 def _percentiles(sample: np.ndarray) -> tuple[float, float]:
-    """Limits that a few bright voxels do not spoil; zero, the background of stripped scans, is left out above."""
-    low = float(sample.min())
+    """Limits that a few bright voxels do not spoil; where zero is the background of a stripped scan, it is black."""
+    is_stripped = np.count_nonzero(sample == 0) > 0.2 * sample.size
+    low = 0.0 if is_stripped else float(sample.min())
     bright = sample[sample > low]
     high = float(np.percentile(bright, 99.5)) if bright.size else low + 1.0
     return low, max(high, low + 1e-6)

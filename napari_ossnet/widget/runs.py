@@ -230,7 +230,7 @@ class Runs:
 
 def _summary(result: Segmentation) -> str:
     if result.is_empty:
-        return "Nothing was found at this threshold."
+        return f"Done in {duration(result.timings.elapsed_s)} on {result.provenance.device}; nothing was found."
     share = result.evaluated_locations / result.labels.size
     return (
         f"Done in {duration(result.timings.elapsed_s)} on {result.provenance.device}; "

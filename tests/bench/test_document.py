@@ -42,7 +42,7 @@ def a_document() -> dict[str, Any]:
 
 
 def shown(document: dict[str, Any]) -> str:
-    console = Console(width=200, record=True, quiet=False, file=Path("/dev/null").open("w"))  # noqa: SIM115
+    console = Console(width=200, record=True, quiet=False, file=Path("/dev/null").open("w", encoding="utf-8"))  # noqa: SIM115
     console.print(render(document))
     console.file.close()
     return console.export_text()

@@ -103,7 +103,7 @@ class TestImages:
 
     def test_a_text_file(self, refused: Callable[..., str], tmp_path: Path) -> None:
         path = tmp_path / "notes_t1.txt"
-        path.write_text("not an image")
+        path.write_text("not an image", encoding="utf-8")
         assert "no known kind" in refused(t1=path)
 
     def test_an_affine_that_can_not_be_inverted(
@@ -183,7 +183,7 @@ class TestOutput:
         assert some_images["t1"].read_bytes() == content
 
     def test_a_folder_that_is_a_file(self, refused: Callable[..., str], tmp_path: Path) -> None:
-        (tmp_path / "file").write_text("")
+        (tmp_path / "file").write_text("", encoding="utf-8")
         sentence = refused("--report", tmp_path / "file" / "r.json", code=1)
         assert "is not a folder" in sentence
 

@@ -29,7 +29,7 @@ def test_the_demo_finds_the_tumour_with_the_bundled_weights_and_writes_everythin
     assert dice(mask, truth) == pytest.approx(ours, abs=5e-4)
     assert b"SPACE=RAS" in (folder / "surface.stl").read_bytes()[:80]
     assert (folder / "picture.png").read_bytes().startswith(b"\x89PNG")
-    report = json.loads((folder / "report.json").read_text())
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     assert f"{report['volume_ml']:.2f} mL" in outcome.out
     for image in report["images"].values():
         assert nib.load(image).shape == mask.shape
@@ -37,7 +37,7 @@ def test_the_demo_finds_the_tumour_with_the_bundled_weights_and_writes_everythin
 
 
 def test_a_folder_that_can_not_be_written_is_said_before_the_work(ossnet: Run, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     outcome = ossnet("demo", "--output", tmp_path / "file")
     assert outcome.code == 1
     assert "is not a folder" in outcome.sentence

@@ -37,7 +37,10 @@ def a_long_run(tmp_path: Path, a_home: Path) -> Iterator[subprocess.Popen[str]]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        encoding="utf-8",
         env=os.environ | {"OMP_NUM_THREADS": "1"},
+        # A shell's background job ignores Ctrl-C and hands that on; the run under test must not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
     assert process.stdout is not None
     for line in process.stdout:

@@ -61,7 +61,7 @@ class TestResults:
         self, a_run: Run, small_weights: Path, some_images: dict[str, Path], tmp_path: Path
     ) -> None:
         a_run("--report", tmp_path / "r.json", "--threshold", "0.45")
-        report = json.loads((tmp_path / "r.json").read_text())
+        report = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
         numbers = ("volume_ml", "surface_area_cm2", "max_diameter_mm", "evaluated_locations", "first_snapshot_s")
         for key in (*numbers, "elapsed_s", "peak_memory_bytes"):
             assert report[key] >= 0, key
@@ -127,7 +127,7 @@ class TestResults:
         counts = []
         for step in ("1", "2"):
             assert a_run("--step", step, "--report", tmp_path / "r.json").code == 0
-            counts.append(json.loads((tmp_path / "r.json").read_text())["evaluated_locations"])
+            counts.append(json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["evaluated_locations"])
         assert counts[0] > counts[1]
 
 
@@ -168,7 +168,7 @@ class TestRegion:
         # The fine voxels tile the box: the first one's outer corner is that of the first scan voxel.
         corner = nib.affines.apply_affine(mask.affine, [-0.5, -0.5, -0.5])
         np.testing.assert_allclose(corner, [40 - 3.5, -30 + 5.5, 15 - 0.5], atol=1e-5)
-        assert json.loads((tmp_path / "r.json").read_text())["region"]["factor"] == 2
+        assert json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["region"]["factor"] == 2
 
     def test_without_a_box_it_goes_around_the_object(self, a_run: Run, tmp_path: Path) -> None:
         assert a_run("--upscale", "1.5").code == 0

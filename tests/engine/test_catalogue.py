@@ -254,7 +254,7 @@ class TestDownloading:
         assert path == find_weights("brats")
         assert load_checkpoint(path).card.variant == "a"
         assert list((ossnet_home() / "downloads").iterdir()) == []
-        sums = json.loads((weights_folder() / "checksums.json").read_text())
+        sums = json.loads((weights_folder() / "checksums.json").read_text(encoding="utf-8"))
         assert sums == {"oss-net-a-brats": get_entry("oss-net-a-brats").sha256}
 
     def test_a_changed_file_is_refused_the_second_time(self, a_publisher: Path, a_published_file: Path) -> None:

@@ -149,7 +149,7 @@ def test_a_missing_file_and_one_of_another_kind_are_refused(tmp_path: Path) -> N
     with pytest.raises(WeightsError, match="Can't read the weights"):
         load_checkpoint(tmp_path / "none.pt")
     text = tmp_path / "page.pt"
-    text.write_text("<html>404 not found</html>")
+    text.write_text("<html>404 not found</html>", encoding="utf-8")
     with pytest.raises(WeightsError, match=r"no \.safetensors file"):
         load_checkpoint(text)
 
@@ -261,7 +261,7 @@ def test_safetensors_in_the_published_layout_without_a_card_are_recognised(
 def test_a_file_that_can_not_be_written_is_an_error_of_the_engine(
     a_small_network: OSSNet, a_card: ModelCard, tmp_path: Path
 ) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(OutputError):
         save_weights(tmp_path / "file" / "tiny.safetensors", a_small_network, a_card)
 

@@ -57,7 +57,7 @@ def test_a_report_that_comes_while_the_table_is_written_gets_into_it(
 ) -> None:
     def report(case: str) -> None:
         content = {"evaluated_locations": 1, "volume_ml": 2.0, "weights": {"name": "w", "sha256": "0"}}
-        (tmp_path / f"{case}.json").write_text(json.dumps(content))
+        (tmp_path / f"{case}.json").write_text(json.dumps(content), encoding="utf-8")
 
     report("first")
     replace, others = Path.replace, ["second"]

@@ -95,5 +95,5 @@ def test_the_peak_grows_with_what_was_held_and_stays() -> None:
 def test_a_child_does_not_report_its_parents_peak() -> None:
     block = np.ones(300 * 2**20 // 8)
     code = "from napari_ossnet.engine.device import peak_memory_bytes; print(peak_memory_bytes())"
-    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, encoding="utf-8", check=True)
     assert int(child.stdout) < block.nbytes

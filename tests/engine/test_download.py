@@ -179,6 +179,6 @@ def test_the_proxy_of_the_environment_is_asked(
 
 
 def test_a_folder_that_is_a_file_is_an_output_error(a_server: Server, tmp_path: Path) -> None:
-    (tmp_path / "home").write_text("not a folder")
+    (tmp_path / "home").write_text("not a folder", encoding="utf-8")
     with pytest.raises(OutputError, match="OSSNET_HOME"):
         finish(fetch(url_of(a_server), tmp_path / "home" / "weights.pt"))

@@ -42,7 +42,7 @@ def a_fill_rule(a_fixtures_folder: Path) -> ModuleType:
 
 @pytest.fixture(scope="module")
 def a_published_state(a_fixtures_folder: Path, a_fill_rule: ModuleType) -> dict[str, torch.Tensor]:
-    layout = json.loads((a_fixtures_folder / "layouts.json").read_text())["pfseg"]
+    layout = json.loads((a_fixtures_folder / "layouts.json").read_text(encoding="utf-8"))["pfseg"]
     return {key: torch.from_numpy(a_fill_rule.tensor_for(key, tuple(shape))) for key, shape in layout.items()}
 
 

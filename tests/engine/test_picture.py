@@ -182,7 +182,7 @@ class TestPicture:
         assert "Posterior hippocampus" in texts
 
     def test_a_place_that_can_not_be_written_is_an_output_error(self, tmp_path: Path) -> None:
-        (tmp_path / "file").write_text("")
+        (tmp_path / "file").write_text("", encoding="utf-8")
         with pytest.raises(OutputError):
             draw_picture(tmp_path / "file" / "p.png", a_scan(), a_segmentation(ball()))
 

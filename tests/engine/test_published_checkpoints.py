@@ -55,7 +55,7 @@ def a_fill_rule(a_fixtures_folder: Path) -> ModuleType:
 
 @pytest.fixture(scope="module")
 def the_layouts(a_fixtures_folder: Path) -> dict[str, dict[str, list[int]]]:
-    layouts = json.loads((a_fixtures_folder / "layouts.json").read_text())
+    layouts = json.loads((a_fixtures_folder / "layouts.json").read_text(encoding="utf-8"))
     return {name: layout for name, layout in layouts.items() if name != "pfseg"}
 
 

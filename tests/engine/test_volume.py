@@ -31,7 +31,7 @@ def test_a_truncated_plain_file_is_refused(tmp_path: Path, an_array: np.ndarray,
 
 @pytest.mark.parametrize("name", ["scan.nii", "scan.nii.gz", "scan.mgz", "scan.nrrd", "scan.dcm", "scan.png", "scan"])
 def test_text_is_no_scan_whatever_it_is_called(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_text("No voxels in here.\n" * 50)
+    (tmp_path / name).write_text("No voxels in here.\n" * 50, encoding="utf-8")
     with pytest.raises(InputError, match=name):
         read_volume(tmp_path / name)
 

@@ -29,15 +29,15 @@ def an_installed_extension(tmp_path: Path) -> Path:
     assert cmake is not None, "cmake is missing; it comes with the test extra"
     stub = tmp_path / "slicer"
     stub.mkdir()
-    (stub / "UseSlicer.cmake").write_text(USE_FILE)
-    (stub / "nothing.cmake").write_text("")
-    (stub / "SlicerConfig.cmake").write_text(f'set(Slicer_USE_FILE "{stub}/UseSlicer.cmake")\n')
+    (stub / "UseSlicer.cmake").write_text(USE_FILE, encoding="utf-8")
+    (stub / "nothing.cmake").write_text("", encoding="utf-8")
+    (stub / "SlicerConfig.cmake").write_text(f'set(Slicer_USE_FILE "{stub}/UseSlicer.cmake")\n', encoding="utf-8")
     build, target = tmp_path / "build", tmp_path / "installed"
     for step in (
         [cmake, "-S", ROOT, "-B", build, f"-DSlicer_DIR={stub}"],
         [cmake, "--install", build, "--prefix", target],
     ):
-        run = subprocess.run(step, capture_output=True, text=True, check=False)
+        run = subprocess.run(step, capture_output=True, text=True, encoding="utf-8", check=False)
         assert run.returncode == 0, run.stderr
     return target / "lib" / "modules"
 
@@ -58,6 +58,12 @@ def test_the_installed_engine_is_found_beside_the_module_and_runs(an_installed_e
     code = "import napari_ossnet.engine.worker as worker; print(worker.__file__)"
     environment = dict(os.environ, PYTHONPATH=str(an_installed_extension))
     run = subprocess.run(
-        [sys.executable, "-P", "-c", code], env=environment, cwd="/", capture_output=True, text=True, check=True
+        [sys.executable, "-P", "-c", code],
+        env=environment,
+        cwd="/",
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=True,
     )
     assert run.stdout.strip() == str(an_installed_extension / "napari_ossnet" / "engine" / "worker.py")

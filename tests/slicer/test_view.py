@@ -19,7 +19,7 @@ def test_segments_show_in_slicers_3d_view_where_the_patient_has_them(tmp_path: P
     picture = tmp_path / "view.png"
     environment = dict(os.environ, VTK_DEFAULT_OPENGL_WINDOW="vtkEGLRenderWindow", PYTHONPATH=str(TESTS))
     command = [sys.executable, "-m", "rig.view", str(tmp_path), str(picture), str(MODULE)]
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, encoding="utf-8", check=False)
     if run.returncode < 0:
         pytest.skip(f"VTK can't render here without a screen (signal {-run.returncode}); install libegl1 and Mesa")
     assert run.returncode == 0, run.stderr

@@ -64,7 +64,7 @@ def test_all_broken_cases_are_named_at_once(
     a_case_writer(a_data_set, "case_2", 2, label=np.full((16, 17, 16), 9, dtype=np.uint8))
     a_case_writer(a_data_set, "case_3", 3, label=np.ones((16, 17, 17), dtype=np.uint8))
     (a_data_set / "images" / "case_4.nii.gz").unlink()
-    (a_data_set / "labels" / "case_5.nii.gz").write_text("not a scan")
+    (a_data_set / "labels" / "case_5.nii.gz").write_text("not a scan", encoding="utf-8")
     with pytest.raises(InputError) as caught:
         cache_cases(find_cases(a_data_set), TASK, (), tmp_path / "cache")
     lines = str(caught.value).splitlines()

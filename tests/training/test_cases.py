@@ -33,20 +33,20 @@ def test_lits_labels_find_their_volumes_in_other_folders(tmp_path: Path) -> None
 
 def test_a_decathlon_description_is_followed(tmp_path: Path) -> None:
     listed = [{"image": "./imagesTr/h_1.nii.gz", "label": "./labelsTr/h_1.nii.gz"}]
-    (tmp_path / "dataset.json").write_text(json.dumps({"training": listed}))
+    (tmp_path / "dataset.json").write_text(json.dumps({"training": listed}), encoding="utf-8")
     (case,) = find_cases(tmp_path)
     assert (case.name, case.label) == ("h_1", tmp_path / "labelsTr" / "h_1.nii.gz")
-    (tmp_path / "dataset.json").write_text("{}")
+    (tmp_path / "dataset.json").write_text("{}", encoding="utf-8")
     with pytest.raises(InputError, match="Decathlon"):
         find_cases(tmp_path)
 
 
 def test_a_csv_may_have_a_column_a_channel(tmp_path: Path) -> None:
     table = tmp_path / "cases.csv"
-    table.write_text("name,t1,t2,label\none,a.nii,b.nii,c.nii\n")
+    table.write_text("name,t1,t2,label\none,a.nii,b.nii,c.nii\n", encoding="utf-8")
     (case,) = find_cases(table)
     assert (case.name, case.images) == ("one", (tmp_path / "a.nii", tmp_path / "b.nii"))
-    table.write_text("name,t1,t2,label\none,a.nii,,c.nii\n")
+    table.write_text("name,t1,t2,label\none,a.nii,,c.nii\n", encoding="utf-8")
     with pytest.raises(InputError, match="line 2: nothing under t2"):
         find_cases(table)
 

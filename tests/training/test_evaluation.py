@@ -76,7 +76,7 @@ def test_a_run_is_evaluated_by_both_protocols_and_compared(
         assert main(["fit", str(a_recipe), "--data", str(a_data_set), *words]) == 0
         assert main(["evaluate", name, "--device", "cpu"]) == 0
     run = find_run("first")
-    rows = (run.path / "scores-dense.csv").read_text().splitlines()
+    rows = (run.path / "scores-dense.csv").read_text(encoding="utf-8").splitlines()
     # Two validation cases, each whole, anterior and posterior.
     assert len(rows) == 1 + 2 * 3
     assert (run.path / "evaluation-dense.png").stat().st_size > 0
@@ -129,7 +129,7 @@ def test_export_writes_weights_with_their_card_and_published_layouts_only_where_
     loaded = load_checkpoint(target)
     assert (loaded.card.name, loaded.card.task.name) == ("mine", get_task("hippocampus").name)
     assert "of a test" in loaded.card.notes
-    assert "mine" in target.with_suffix(".md").read_text()
+    assert "mine" in target.with_suffix(".md").read_text(encoding="utf-8")
     assert target.stat().st_size < find_run("tiny").best.stat().st_size
     assert main(["export", "tiny", str(tmp_path / "mine.pt")]) == 2
     assert "published layout" in capsys.readouterr().err

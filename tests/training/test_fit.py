@@ -62,14 +62,14 @@ def test_a_name_that_is_taken_is_refused_and_kept(a_recipe: Path, a_data_set: Pa
 
 @pytest.mark.parametrize("variant", ["c", "unet-3d", "unet-2d"])
 def test_other_variants_train_by_the_same_command(a_recipe: Path, a_data_set: Path, variant: str) -> None:
-    text = a_recipe.read_text()
+    text = a_recipe.read_text(encoding="utf-8")
     network = {
         "c": "encoder_channels = [4, 8]\ndecoder_features = 16\ndecoder_blocks = 2\n",
         "unet-3d": "encoder_channels = [8, 16]\ndecoder_channels = [8]\n",
         "unet-2d": "encoder_channels = [8, 16]\ndecoder_channels = [8]\n",
     }[variant]
     start, rest = text.split("[network]")
-    a_recipe.write_text(f"{start}[network]\n{network}\n[data]{rest.split('[data]')[1]}")
+    a_recipe.write_text(f"{start}[network]\n{network}\n[data]{rest.split('[data]')[1]}", encoding="utf-8")
     strategy = "all" if variant == "unet-3d" else "border"
     assert _fit(a_recipe, a_data_set, f"variant={variant}", f"strategy={strategy}", "epochs=1") == 0
     assert load_checkpoint(find_run("tiny").best).card.variant == variant

@@ -29,7 +29,9 @@ def a_pool(tmp_path: Path) -> Path:
         np.save(tmp_path / f"{name}_label.npy", label)
         line = {"name": name, "split": split, "start": [4, 5, 3], "shape": [18, 17, 15], "grid_shape": [28, 26, 21]}
         lines.append(line | {"head": head, "kinds": ["cystic"], "volume_ml": 0.1, "seed": [0, number]})
-    (tmp_path / "MANIFEST.jsonl").write_text("\n".join(json.dumps(line) for line in lines) + "\n{cut sho")
+    (tmp_path / "MANIFEST.jsonl").write_text(
+        "\n".join(json.dumps(line) for line in lines) + "\n{cut sho", encoding="utf-8"
+    )
     return tmp_path
 
 

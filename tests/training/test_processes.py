@@ -27,6 +27,7 @@ def _train_with_two_processes(words: list[str], a_home: Path) -> None:
             env=environment,
             capture_output=True,
             text=True,
+            encoding="utf-8",
             timeout=400,
             check=False,
         )
@@ -42,9 +43,9 @@ def test_two_processes_end_with_the_parameters_of_one(
     a_recipe: Path, a_data_set: Path, a_home: Path, variant: str
 ) -> None:
     if variant == "unet-3d":
-        start, rest = a_recipe.read_text().split("[network]")
+        start, rest = a_recipe.read_text(encoding="utf-8").split("[network]")
         network = "encoder_channels = [8, 16]\ndecoder_channels = [8]\n"
-        a_recipe.write_text(f"{start}[network]\n{network}\n[data]{rest.split('[data]')[1]}")
+        a_recipe.write_text(f"{start}[network]\n{network}\n[data]{rest.split('[data]')[1]}", encoding="utf-8")
     words = [str(a_recipe), "--data", str(a_data_set), f"variant={variant}", "dice=0.5", "clip_norm=1.0"]
     assert main(["fit", *words, "--name", "one"]) == 0
     _train_with_two_processes([*words, "--name", "two"], a_home)
@@ -52,7 +53,7 @@ def test_two_processes_end_with_the_parameters_of_one(
     for name, tensor in one.network.state_dict().items():
         torch.testing.assert_close(two.network.state_dict()[name], tensor, rtol=0, atol=1e-5, msg=name)
     assert two.card.dice == pytest.approx(one.card.dice, abs=1e-3)
-    assert find_run("one").split.read_text() == find_run("two").split.read_text()
+    assert find_run("one").split.read_text(encoding="utf-8") == find_run("two").split.read_text(encoding="utf-8")
 
 
 def test_a_lone_process_is_a_lone_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,6 +60,6 @@ def test_an_unknown_recipe_names_those_that_there_are() -> None:
 
 def test_a_recipe_that_is_no_toml_says_where(tmp_path: Path) -> None:
     path = tmp_path / "broken.toml"
-    path.write_text("epochs = = 3")
+    path.write_text("epochs = = 3", encoding="utf-8")
     with pytest.raises(InputError, match="line 1"):
         load_recipe(str(path))

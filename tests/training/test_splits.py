@@ -35,7 +35,7 @@ def test_a_random_split_depends_on_the_seed_alone() -> None:
 
 def test_a_file_without_training_names_trains_on_all_others(tmp_path: Path) -> None:
     path = tmp_path / "mine.json"
-    path.write_text(json.dumps({"validation": ["case_3"]}))
+    path.write_text(json.dumps({"validation": ["case_3"]}), encoding="utf-8")
     split = make_split(NAMES, str(path), fraction=0.1, seed=0)
     assert split.validation == ("case_3",)
     assert len(split.training) == 9
@@ -52,7 +52,7 @@ def test_a_file_without_training_names_trains_on_all_others(tmp_path: Path) -> N
 )
 def test_a_split_that_can_not_hold_is_refused(tmp_path: Path, text: str, complaint: str) -> None:
     path = tmp_path / "mine.json"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=complaint):
         make_split(NAMES, str(path), fraction=0.1, seed=0)
 

@@ -44,7 +44,7 @@ def test_every_case_leaves_a_mask_a_report_and_a_row(a_docked_widget, a_folder_o
         mask, scan = nibabel.load(target / f"{name}.nii.gz"), nibabel.load(a_folder_of_scans / f"{name}.nii.gz")
         assert mask.shape == scan.shape
         np.testing.assert_allclose(mask.affine, scan.affine)
-        assert json.loads((target / f"{name}.json").read_text())["volume_ml"] > 1
+        assert json.loads((target / f"{name}.json").read_text(encoding="utf-8"))["volume_ml"] > 1
     with (target / "results.csv").open() as file:
         rows = {row["case"]: row["status"] for row in csv.DictReader(file)}
     assert rows == {"one": "done", "two": "done", "broken": "failed"}

@@ -175,8 +175,9 @@ def test_slots_are_short_and_the_window_stays_alive_during_a_run(dock, sphere, n
         docked.run()
     gaps, at_rest = ticker.gaps_ms, idle.gaps_ms
     text = (
-        f"{ndisplay}D: slots {watch.report()}; gaps: longest {gaps.max():.0f} ms, "
-        f"99 % {np.percentile(gaps, 99):.0f} ms; of the same window at rest {at_rest.max():.0f} ms; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+        f"{ndisplay}D: slots {watch.report()}; "
+        f"gaps: longest {gaps.max():.0f} ms, 99 % {np.percentile(gaps, 99):.0f} ms; "
+        f"of the same window at rest {at_rest.max():.0f} ms; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
     )
     record_property("window", text)
     _log.warning(text)

@@ -101,7 +101,7 @@ def test_a_ct_is_shown_in_a_ct_window(a_data_folder):
 
 def test_other_peoples_files_and_folders_are_left_alone(tmp_path):
     (tmp_path / "folder.zarr").mkdir()
-    (tmp_path / "folder.zarr" / "data").write_text("x")
+    (tmp_path / "folder.zarr" / "data").write_text("x", encoding="utf-8")
     assert get_reader(str(tmp_path / "folder.zarr")) is None
     assert get_reader(str(tmp_path / "picture.tif")) is None
     assert get_reader([]) is None
@@ -166,7 +166,9 @@ assert storage.ReadData(model), "Slicer can't read it"
 mesh = model.GetMesh()
 print("POINTS" + json.dumps([mesh.GetPoint(index) for index in range(mesh.GetNumberOfPoints())]))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, encoding="utf-8", timeout=300, check=False
+    )
     lines = [line for line in done.stdout.splitlines() if line.startswith("POINTS")]
     assert lines, done.stdout + done.stderr
     return json.loads(lines[0].removeprefix("POINTS"))

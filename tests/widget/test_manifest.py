@@ -90,6 +90,8 @@ def test_opening_the_widget_from_naparis_menu_imports_no_torch(a_home):
 
 
 def _run(code: str) -> str:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, encoding="utf-8", timeout=300, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout

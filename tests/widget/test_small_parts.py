@@ -29,19 +29,21 @@ def test_settings_come_back_as_they_were(a_home):
 
 def test_a_settings_file_of_another_version_gives_what_fits(a_home):
     save_settings(Settings())
-    settings_path().write_text(json.dumps({"task": "lits", "threshold": "high", "step": 2, "unheard_of": 1}))
+    settings_path().write_text(
+        json.dumps({"task": "lits", "threshold": "high", "step": 2, "unheard_of": 1}), encoding="utf-8"
+    )
     assert load_settings() == Settings(task="lits", step=2)
 
 
 def test_a_damaged_settings_file_gives_the_defaults(a_home):
     save_settings(Settings(task="lits"))
-    settings_path().write_text("{")
+    settings_path().write_text("{", encoding="utf-8")
     assert load_settings() == Settings()
 
 
 def test_settings_that_cannot_be_written_are_no_failure(a_home):
     a_home.parent.mkdir(parents=True, exist_ok=True)
-    a_home.write_text("a file where the folder should be")
+    a_home.write_text("a file where the folder should be", encoding="utf-8")
     save_settings(Settings())
     assert load_settings() == Settings()
 

@@ -26,7 +26,7 @@ def test_weights_are_imported_from_a_file_and_chosen(a_docked_widget, tmp_path):
 
 
 def test_a_file_that_is_no_weights_is_refused_in_words(a_docked_widget, tmp_path):
-    (tmp_path / "notes.safetensors").write_text("hello")
+    (tmp_path / "notes.safetensors").write_text("hello", encoding="utf-8")
     a_docked_widget.widget.view.weights.import_wanted.emit(str(tmp_path / "notes.safetensors"))
     a_docked_widget.wait_idle()
     assert "notes.safetensors" in a_docked_widget.state.error

@@ -147,7 +147,9 @@ def git_state() -> str:
 
 def _git(folder: Path, *words: str) -> str:
     command = ["git", "-C", str(folder), *words]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+    return subprocess.run(
+        command, capture_output=True, text=True, encoding="utf-8", check=True, timeout=20
+    ).stdout.strip()
 
 
 def _installed(package: str) -> str:

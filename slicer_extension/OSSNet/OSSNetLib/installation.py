@@ -33,7 +33,7 @@ class Installation:
 
     def requirements(self) -> list[str]:
         """The lines that name a package."""
-        lines = (line.split("#")[0].strip() for line in self._file.read_text().splitlines())
+        lines = (line.split("#")[0].strip() for line in self._file.read_text(encoding="utf-8").splitlines())
         return [line for line in lines if line]
 
     def missing(self) -> list[str]:

@@ -38,7 +38,9 @@ def test_the_surface_lies_in_the_same_place_as_the_mask(a_result, toy, tmp_path)
 def test_the_report_is_written_as_json(a_result, tmp_path):
     export_result(a_result, tmp_path / "report.json")
 
-    assert json.loads((tmp_path / "report.json").read_text()) == json.loads(json.dumps(a_result.report()))
+    assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8")) == json.loads(
+        json.dumps(a_result.report())
+    )
 
 
 def test_segments_are_written_for_slicer(a_result, tmp_path):

@@ -102,7 +102,7 @@ def read_manifest(folder: Path) -> list[PoolEntry]:
     if not file.is_file():
         raise InputError(f"No {MANIFEST} in {folder}; make a pool with `ossnet-train synthesise`.")
     entries: dict[str, PoolEntry] = {}
-    for line in file.read_text().splitlines():
+    for line in file.read_text(encoding="utf-8").splitlines():
         try:
             values = json.loads(line)
         except json.JSONDecodeError:
