@@ -32,7 +32,8 @@ img { width: 100%; border-radius: 6px; } table { border-collapse: collapse; widt
 th, td { text-align: left; padding: .35rem .8rem .35rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
 td:first-child { color: var(--faint); } .wrap { overflow-wrap: anywhere; } .faint { color: var(--faint); }
-svg { display: block; max-width: 38rem; } svg text { fill: var(--faint); font-size: 12px; } svg .line { stroke: var(--mark); fill: none; stroke-width: 2; }
+svg { display: block; max-width: 38rem; }
+svg text { fill: var(--faint); font-size: 12px; } svg .line { stroke: var(--mark); fill: none; stroke-width: 2; }
 svg circle { fill: var(--mark); } svg .axis { stroke: var(--line); }
 """
 
