@@ -37,6 +37,17 @@ class KnownPoints:
         is_known = self._keys[places] == keys
         return is_known, self._logits[places[is_known]]
 
+    def everything(self) -> tuple[Tensor, Logits]:
+        """All points, sorted keys (n,), and their logits (n, classes).
+
+        Raises:
+            ValueError: Nothing is known.
+        """
+        self.merge()
+        if self._keys is None or self._logits is None:
+            raise ValueError("no point is known yet")
+        return self._keys, self._logits
+
     def merge(self) -> None:
         """Sorts in what was added. A run does so once, before it begins: it never asks for a point of its own twice."""
         if not self._added:

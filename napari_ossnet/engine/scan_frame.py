@@ -98,6 +98,16 @@ def region_affine(affine: Affine, region: RegionOfScan, shape: tuple[int, ...]) 
     return affine @ scaling_affine((i, j, k), (a, b, c))
 
 
+def region_lattice(lattice: Lattice, orientation: Orientation, region: RegionOfScan) -> Lattice:
+    """The finer lattice of a region, in task order.
+
+    Raises:
+        InputError: The box is empty or leaves the scan, or the factor is below 1.
+    """
+    start, stop = box_in_task_order(orientation, region.start, region.stop)
+    return lattice.region(start, stop, region.factor)
+
+
 def box_in_task_order(orientation: Orientation, start: Triple, stop: Triple) -> tuple[Triple, Triple]:
     """A half-open box of scan voxels as one in task order."""
     corners = orientation.task_indices(np.array([start, [last - 1 for last in stop]]))

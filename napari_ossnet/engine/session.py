@@ -15,6 +15,8 @@ from napari_ossnet.engine.torch_errors import as_engine_errors
 from napari_ossnet.engine.volume import Volume
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from napari_ossnet.engine.encoded_scan import EncodedScan
     from napari_ossnet.engine.known_points import KnownPoints
     from napari_ossnet.engine.numbers import ThresholdUncertainty
@@ -132,6 +134,31 @@ class SegmentationSession:
             InputError: Nothing was segmented yet, or a threshold is not between 0 and 1.
         """
         return (yield from as_engine_errors(self._uncertainty(lower, higher)))
+
+    def probability_map(self, result: Segmentation) -> np.ndarray:
+        """The probability of each foreground class at every voxel of a result, float32 (classes, i, j, k).
+
+        Exact at every voxel that was asked for, which are those next to the surface at any threshold tried so far;
+        elsewhere it is interpolated from coarser steps.
+
+        Args:
+            result: The last one of the whole scan, or of the last refined region.
+
+        Raises:
+            InputError: The points of that result are not at hand any more.
+        """
+        from napari_ossnet.engine.probability_map import scan_probabilities
+        from napari_ossnet.engine.scan_frame import region_lattice
+
+        known = self._known
+        if result.region is not None:
+            known = self._region[1] if self._region is not None and self._region[0] == result.region else None
+        if self._encoded is None or known is None:
+            raise InputError("The points of this result are not at hand any more; segment the scan or region again.")
+        lattice = self._encoded.prepared.lattice
+        if result.region is not None:
+            lattice = region_lattice(lattice, self._encoded.prepared.orientation, result.region)
+        return scan_probabilities(self._encoded, lattice, known)
 
     def release(self) -> None:
         """Forgets network, field and points, and gives their memory back."""
