@@ -79,7 +79,7 @@ def test_a_script_imports_only_what_slicer_has(path: Path) -> None:
 
 
 def test_the_requirements_are_what_the_engine_imports_less_what_slicer_owns() -> None:
-    names = {"skimage": "scikit-image"}
+    names = {"skimage": "scikit-image", "vtkmodules": "vtk"}
     imported = set()
     for path in (ROOT / "napari_ossnet" / "engine").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
