@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from napari_ossnet.engine.tasks import Task, get_task
 from napari_ossnet.engine.volume import Volume
 
 DEFAULT_TASK = "brats"
+#: A mask of this suffix is a DICOM Segmentation, which refers to the series that was segmented.
+DICOM_SUFFIX = ".dcm"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +144,15 @@ def write_results(case: Case, files: ResultFiles, reporter: Reporter) -> None:
     from napari_ossnet.engine.export import export_result
 
     segmentation = case.segmentation
-    export_result(segmentation, files.mask)
+    if files.mask.suffix.lower() == DICOM_SUFFIX:
+        from napari_ossnet.engine.dicom_seg import write_dicom_seg
+
+        with warnings.catch_warnings():
+            # highdicom remarks on the series' own header (a name of one word, say), which is not ours to mend.
+            warnings.simplefilter("ignore", UserWarning)
+            write_dicom_seg(files.mask, segmentation, next(iter(case.assignment.values())))
+    else:
+        export_result(segmentation, files.mask)
     reporter.fact("mask", f"Mask: {files.mask}", path=str(files.mask))
     if files.surface is not None:
         if segmentation.is_empty:

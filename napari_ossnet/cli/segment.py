@@ -9,7 +9,15 @@ from typing import Annotated
 
 import tyro
 
-from napari_ossnet.cli.case import ResultFiles, RunOptions, choose_network, run_case, show_summary, write_results
+from napari_ossnet.cli.case import (
+    DICOM_SUFFIX,
+    ResultFiles,
+    RunOptions,
+    choose_network,
+    run_case,
+    show_summary,
+    write_results,
+)
 from napari_ossnet.cli.region import choose_region
 from napari_ossnet.cli.reporters import ProgressKind, make_reporter
 from napari_ossnet.engine.device import parse_memory
@@ -37,7 +45,8 @@ class Segment:
     """The images. Which is which modality is told from whole words in their names (flair, t1, t1ce, t2), or said
     outright: flair=FILE."""
     output: Annotated[Path | None, _option("MASK", "-o")] = None
-    """The mask, on the scan's own grid: .nii.gz, .nii, .mgz, .nrrd, .mha; .seg.nrrd has segments for Slicer."""
+    """The mask, on the scan's own grid: .nii.gz, .nii, .mgz, .nrrd, .mha; .seg.nrrd has segments for Slicer,
+    .dcm is a DICOM Segmentation (for a DICOM series)."""
     task: Annotated[str | None, _option("NAME")] = None
     """What to segment: brats (the default), lits, hippocampus, or the task of your own weights."""
     variant: Annotated[str | None, _option("NAME")] = None
@@ -136,7 +145,7 @@ class Segment:
         if self.output is None:
             raise InputError("Where should the mask go? Add: -o MASK.nii.gz.")
         wanted = {"--surface": (self.surface, SURFACE_SUFFIXES), "--report": (self.report, REPORT_SUFFIXES)}
-        wanted |= {"-o": (self.output, WRITABLE_SUFFIXES), "--picture": (self.picture, (".png",))}
+        wanted |= {"-o": (self.output, (*WRITABLE_SUFFIXES, DICOM_SUFFIX)), "--picture": (self.picture, (".png",))}
         sources = {_resolved(text) for text in self.images}
         for option, (path, suffixes) in wanted.items():
             if path is None:

@@ -77,6 +77,20 @@ def test_a_folder_of_dicom_slices_is_one_image(
     assert nib.load(mask).shape == (64, 64, 93)
 
 
+def test_a_series_can_get_a_dicom_segmentation(
+    ossnet: Run, some_weights: Callable[[str], str], a_data_folder: Path, tmp_path: Path
+) -> None:
+    pydicom = pytest.importorskip("pydicom")
+    pytest.importorskip("highdicom")
+    mask, plain = tmp_path / "m.dcm", tmp_path / "m.nii.gz"
+    for path in (mask, plain):
+        outcome = ossnet("segment", a_data_folder / "dicom_head", "-o", path, "--weights", some_weights("hippocampus"))
+        assert outcome.code == 0, outcome.err
+    read = pydicom.dcmread(mask)
+    assert read.Modality == "SEG"
+    assert int(read.pixel_array.sum()) == np.count_nonzero(np.asarray(nib.load(plain).dataobj))
+
+
 @pytest.mark.parametrize("name", ["someones_epi.nii.gz", "FLAIR.nrrd", "minimal.nii.gz"])
 def test_odd_scans_that_can_be_segmented_are(
     ossnet: Run, some_weights: Callable[[str], str], a_data_folder: Path, tmp_path: Path, name: str
