@@ -19,8 +19,9 @@ from napari_ossnet.engine.torch_errors import is_out_of_memory, out_of_memory
 
 #: A chunk on the CPU aims at this long, so that progress and cancelling come at least every 0.2 s.
 CHUNK_SECONDS = 0.1
-#: The first chunk on the CPU, before a rate is known: 0.12 s at the 230 microseconds of the published form.
-FIRST_CHUNK = 512
+#: The first and the smallest chunk on the CPU: 0.12 s at the 230 microseconds of the published form. Smaller ones
+#: would only pay a call's fixed costs more often, and the slow first call would be taken for the rate.
+CPU_CHUNK = 512
 #: Where this many locations don't fit, none will.
 SMALLEST_CHUNK = 64
 
@@ -43,7 +44,7 @@ class PointEvaluator:
         self._chunk_limit = max(SMALLEST_CHUNK, chunk_size)
         if known is not None:
             known.merge()
-        self._busy_s = 0.0
+        self._cpu_chunk = CPU_CHUNK
 
     @property
     def elapsed_s(self) -> float:
@@ -81,7 +82,7 @@ class PointEvaluator:
             stop = min(start + self._chunk_size(), len(points))
             began_at = time.perf_counter()
             if self._query_into(answers, points, start, stop):
-                self._busy_s += time.perf_counter() - began_at
+                self._adapt(stop - start, time.perf_counter() - began_at)
                 self.evaluated += stop - start
                 start = stop
                 yield self._progress(step, len(points) - start)
@@ -109,12 +110,13 @@ class PointEvaluator:
         return Message(text=text, level="warning")
 
     def _chunk_size(self) -> int:
-        if self.field.device.type != "cpu":
-            return self._chunk_limit
-        if self.evaluated == 0:
-            return min(FIRST_CHUNK, self._chunk_limit)
-        by_rate = int(CHUNK_SECONDS * self.evaluated / max(self._busy_s, 1e-6))
-        return max(SMALLEST_CHUNK, min(by_rate, self._chunk_limit))
+        return min(self._cpu_chunk, self._chunk_limit) if self.field.device.type == "cpu" else self._chunk_limit
+
+    def _adapt(self, count: int, took_s: float) -> None:
+        """The next chunk on the CPU by the time that a full one took, at most twice as large or half."""
+        if count == self._cpu_chunk:
+            by_rate = int(count * CHUNK_SECONDS / max(took_s, 1e-6))
+            self._cpu_chunk = max(CPU_CHUNK, count // 2, min(by_rate, 2 * count))
 
     def _progress(self, step: float, left_in_call: int) -> Progress:
         to_come = left_in_call + self.later

@@ -34,14 +34,25 @@ class Children:
 def upsampled_state(state: Tensor, coarse: LevelGrid, fine: LevelGrid, label_bits: int) -> Tensor:
     """The state of every finer sample: that of the coarse sample below it, known only where the two coincide."""
     volume = state.reshape(coarse.shape)
-    for axis, ratio in enumerate(_ratios(coarse, fine)):
-        places = torch.arange(fine.shape[axis], device=state.device)
-        volume = volume.index_select(axis, _lower_sample(places, ratio, coarse.shape[axis], fine.shape[axis]))
-        if ratio == 2:
-            between: list[slice] = [slice(None)] * 3
-            between[axis] = slice(1, fine.shape[axis] - 1, 2)
-            volume[tuple(between)] &= label_bits
+    ratios = _ratios(coarse, fine)
+    # The last axis first, while the array is small: what is left for the large one are copies of whole planes.
+    for axis in (2, 1, 0):
+        if ratios[axis] == 2:
+            volume = _doubled(volume, axis, fine.shape[axis], label_bits)
     return volume.reshape(-1)
+
+
+def _doubled(volume: Tensor, axis: int, size: int, label_bits: int) -> Tensor:
+    shape = list(volume.shape)
+    shape[axis] = size
+    finer = torch.empty(shape, dtype=volume.dtype, device=volume.device)
+    # A view with the axis in front shares its memory.
+    source, target = volume.movedim(axis, 0), finer.movedim(axis, 0)
+    target[0::2] = source[: (size + 1) // 2]
+    target[1::2] = source[: size // 2] & label_bits
+    # The lattice's last point is a sample of both grids, also where it is not a whole step from the one before.
+    target[-1] = source[-1]
+    return finer
 
 
 def predict_children(
@@ -127,9 +138,3 @@ def _cells_within(fine: LevelGrid, lowest: Tensor, ratios: Triple) -> Tensor:
 def _ratios(coarse: LevelGrid, fine: LevelGrid) -> Triple:
     i, j, k = (a // b for a, b in zip(coarse.steps, fine.steps, strict=True))
     return i, j, k
-
-
-def _lower_sample(places: Tensor, ratio: int, coarse_size: int, fine_size: int) -> Tensor:
-    """The coarse sample at or below each finer one; the lattice's last point is a sample of both."""
-    lower = torch.div(places, ratio, rounding_mode="floor")
-    return torch.where(places == fine_size - 1, coarse_size - 1, lower)
