@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import math
 
+import torch
+
 from napari_ossnet.engine.device import format_bytes
 from napari_ossnet.engine.errors import OutOfMemoryError
-from napari_ossnet.engine.fields.slab_encoder import CPU_SLAB_BYTES
+from napari_ossnet.engine.fields.slab_encoder import usual_slab_bytes
 from napari_ossnet.engine.kernels.compilation import is_compiled
 from napari_ossnet.engine.networks.oss_net import OSSNetConfig
 
 _MIB = 2**20
 #: Measured: numba with LLVM and the loaded kernels.
 _KERNEL_BYTES = 120 * _MIB
-#: Measured: folded weights, the features of one block of locations a core, the libraries' own buffers.
-_QUERY_BYTES = 24 * _MIB
+#: Measured: folded weights and the libraries' own buffers; and the features of one block of locations, for each core.
+_QUERY_BYTES = 12 * _MIB
+_BLOCK_BYTES = 7 * _MIB
 #: Measured: the same without kernels, where torch makes a copy of a block's windows for every step.
-_TORCH_QUERY_BYTES = 90 * _MIB
+_TORCH_BLOCK_BYTES = 40 * _MIB
 #: Slabs in flight at the widest place: input with halo, output, what the convolution arranges anew.
 _SLABS = 4
 
@@ -28,16 +31,17 @@ def required_bytes(config: OSSNetConfig) -> int:
     # The encoder's input in two memory orders (one where it has one channel), and the two halves of its first block.
     half = grid // 8 * min(config.in_channels, 2)
     first_block = 2 * 4 * config.encoder_channels[0] * voxels // 64
-    slabs = _SLABS * min(CPU_SLAB_BYTES, 4 * config.encoder_channels[0] * voxels // 8)
+    cores = torch.get_num_threads()
+    slabs = _SLABS * min(cores * usual_slab_bytes(torch.device("cpu")), 4 * config.encoder_channels[0] * voxels // 8)
     if is_compiled():
-        return grid + half + first_block + slabs + _QUERY_BYTES + _KERNEL_BYTES
+        return grid + half + first_block + slabs + _QUERY_BYTES + cores * _BLOCK_BYTES + _KERNEL_BYTES
     # Without kernels windows are gathered from padded copies: 8 voxels on each side, and 15 for mid-range windows.
     copies = sum(
         4 * config.in_channels * math.prod(size + 2 * padding for size in config.grid_shape)
         for padding, is_there in ((8, config.has_local_patches), (15, config.has_mid_range_patches))
         if is_there
     )
-    return grid + max(half + first_block + slabs, copies) + _TORCH_QUERY_BYTES
+    return grid + max(half + first_block + slabs, copies) + _QUERY_BYTES + cores * _TORCH_BLOCK_BYTES
 
 
 def check_budget(config: OSSNetConfig, memory_bytes: int | None) -> None:

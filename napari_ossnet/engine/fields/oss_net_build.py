@@ -15,7 +15,7 @@ from napari_ossnet.engine.fields.compiled_query import CompiledQuery
 from napari_ossnet.engine.fields.folding import fold_decoder
 from napari_ossnet.engine.fields.memory_budget import check_budget
 from napari_ossnet.engine.fields.oss_net import OSSNetField
-from napari_ossnet.engine.fields.slab_encoder import CPU_SLAB_BYTES, DEVICE_SLAB_BYTES, encode_in_slabs
+from napari_ossnet.engine.fields.slab_encoder import encode_in_slabs, usual_slab_bytes
 from napari_ossnet.engine.fields.torch_query import TorchQuery
 from napari_ossnet.engine.kernels.compilation import is_compiled
 from napari_ossnet.engine.networks.oss_net import Encoding, OSSNet, OSSNetConfig
@@ -85,7 +85,7 @@ def _encode(
 
 
 def _slab_bytes(device: torch.device, memory_bytes: int | None) -> int:
-    usual = CPU_SLAB_BYTES if device.type == "cpu" else DEVICE_SLAB_BYTES
+    usual = usual_slab_bytes(device)
     return usual if memory_bytes is None else min(usual, max(memory_bytes // 16, 2**18))
 
 

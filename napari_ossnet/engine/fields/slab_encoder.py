@@ -24,9 +24,18 @@ from napari_ossnet.engine.networks.encoder import EncoderBlock, PlainEncoder, Sk
 from napari_ossnet.engine.networks.oss_net import Encoding
 from napari_ossnet.engine.networks.pade import PadeActivation, pade_
 
-#: Bytes of the widest intermediate of a slab: on a CPU what its caches hold, elsewhere what keeps the device busy.
-CPU_SLAB_BYTES = 8 * 2**20
+#: Bytes of the widest intermediate of a slab: what keeps a device busy; on a CPU what a core's caches hold, and for all
+#: cores together what is no burden.
 DEVICE_SLAB_BYTES = 256 * 2**20
+CORE_SLAB_BYTES = 4 * 2**20
+CPU_SLAB_BYTES = 64 * 2**20
+
+
+def usual_slab_bytes(device: torch.device) -> int:
+    """Bytes of a slab where memory is no matter."""
+    if device.type != "cpu":
+        return DEVICE_SLAB_BYTES
+    return min(CORE_SLAB_BYTES, CPU_SLAB_BYTES // torch.get_num_threads())
 
 
 def encode_in_slabs(
@@ -43,7 +52,7 @@ def encode_in_slabs(
         The share of the work that is done, 0 to 1, after every slab.
     """
     if slab_bytes is None:
-        slab_bytes = CPU_SLAB_BYTES if volume.device.type == "cpu" else DEVICE_SLAB_BYTES
+        slab_bytes = usual_slab_bytes(volume.device)
     total = sum(_work(block, volume.shape, depth) for depth, block in enumerate(encoder.blocks))
     done = 0.0
     skips: list[Tensor] = []
@@ -90,19 +99,35 @@ def _run_block(block: EncoderBlock, volume: Tensor, slab_bytes: int) -> Generato
     pooled = _empty(volume, (1, len(weight), planes // 2, rows // 2, columns // 2))
     # The second convolution sees an eighth of the voxels.
     first_share = weight.numel() / (weight.numel() + second.weight.numel() / 8)
-    for start, stop in _slabs(planes, len(weight) * rows * columns * 4, slab_bytes, even=True):
+
+    def convolve_and_pool(slab: tuple[int, int]) -> None:
+        start, stop = slab
         features = _convolve(_with_halo(volume, start, stop), weight, bias)
         _activate_and_pool(features, activation, pooled[:, :, start // 2 : stop // 2])
-        del features
-        yield first_share * stop / planes
-    weight, bias = fold_batch_norm(second, norm_2)
+
+    for group in _groups(volume, _slabs(planes, len(weight) * rows * columns * 4, slab_bytes, even=True)):
+        run_in_threads(convolve_and_pool, group)
+        yield first_share * group[-1][1] / planes
+    second_weight, second_bias = fold_batch_norm(second, norm_2)
     result = _empty(pooled, pooled.shape)
-    for start, stop in _slabs(planes // 2, len(weight) * rows * columns, slab_bytes):
-        features = _convolve(_with_halo(pooled, start, stop), weight, bias)
-        features += _shortcut(block.residual_mapping, volume[:, :, 2 * start : 2 * stop])
+
+    def convolve_and_add(slab: tuple[int, int]) -> None:
+        start, stop = slab
+        features = _convolve(_with_halo(pooled, start, stop), second_weight, second_bias)
+        with torch.no_grad():
+            features += _shortcut(block.residual_mapping, volume[:, :, 2 * start : 2 * stop])
         result[:, :, start:stop] = _activate(features, block.final_activation)
-        yield first_share + (1 - first_share) * stop / (planes // 2)
+
+    for group in _groups(volume, _slabs(planes // 2, len(weight) * rows * columns, slab_bytes)):
+        run_in_threads(convolve_and_add, group)
+        yield first_share + (1 - first_share) * group[-1][1] / (planes // 2)
     return result
+
+
+def _groups(volume: Tensor, slabs: list[tuple[int, int]]) -> list[list[tuple[int, int]]]:
+    """Slabs that are worked on at once: one a core of a CPU."""
+    count = torch.get_num_threads() if volume.device.type == "cpu" else 1
+    return [slabs[start : start + count] for start in range(0, len(slabs), count)]
 
 
 def _slabs(planes: int, plane_bytes: int, slab_bytes: int, *, even: bool = False) -> list[tuple[int, int]]:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from napari_ossnet.engine.errors import OutOfMemoryError
 from napari_ossnet.engine.fields.memory_budget import check_budget, required_bytes
@@ -74,7 +75,10 @@ def test_a_whole_scan_stays_within_what_was_foretold(
     if compiled == "1":
         pytest.importorskip("numba")
     monkeypatch.setenv("OSSNET_COMPILED", compiled)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
     budget = required_bytes(config)
+    torch.set_num_threads(threads)
     child = subprocess.run(
         [sys.executable, "-c", CHILD, task, str(budget)],
         capture_output=True,
