@@ -85,7 +85,7 @@ class Octree:
         self.evaluator = evaluator
         self.decision = decision
         self.caution = caution
-        self.device = evaluator.field.device
+        self.device = evaluator.device
 
     def coarsest(self, grid: LevelGrid, step: int) -> Asking:
         """The first level: every sample of the grid is evaluated."""

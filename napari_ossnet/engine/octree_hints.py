@@ -57,9 +57,10 @@ class Hints:
         next_spacing = level.step * self._spacing / 2
         if not self.has_prior or next_spacing < FINE_SEARCH_SPACING:
             return None
-        locations = self._lattice.locations(level.grid.points_of(level.keys))
+        locations = self._lattice.locations(level.grid.points_of(level.keys).to(self._field.device))
         is_suspected = self._field.prior(locations)
         assert is_suspected is not None
+        is_suspected, locations = is_suspected.to(level.keys.device), locations.to(level.keys.device)
         if next_spacing < SEARCH_SPACING:
             is_suspected = is_suspected & ~self._is_near_found(level, locations)
         return level.grid.cells_around(level.keys[is_suspected])
@@ -74,7 +75,7 @@ class Hints:
     def _seeded(self, level: Level) -> Tensor | None:
         if self._seeds is None or level.step <= self._seeds.step:
             return None
-        return _cells_containing(level.grid, self._seeds.points)
+        return _cells_containing(level.grid, self._seeds.points.to(level.keys.device))
 
 
 def _cells_containing(grid: LevelGrid, points: Tensor) -> Tensor:

@@ -36,6 +36,9 @@ class PointEvaluator:
 
     def __init__(self, field: OccupancyField, lattice: Lattice, *, chunk_size: int, known: KnownPoints | None) -> None:
         self.field = field
+        #: Where points and logits are kept: the field's device, but the CPU for an Apple GPU, which lacks some of the
+        #: integer operations that the octree is made of.
+        self.device = torch.device("cpu") if field.device.type == "mps" else field.device
         self.lattice = lattice
         self.known = known
         self.evaluated = 0
@@ -52,7 +55,7 @@ class PointEvaluator:
         return time.perf_counter() - self.started_at
 
     def evaluate(self, points: Tensor, step: float) -> Generator[Progress | Message, None, Logits]:
-        """The logits (n, classes) of lattice points (n, 3), int64, on the field's device.
+        """The logits (n, classes) of lattice points (n, 3), int64, on ``device``, as the points are.
 
         Raises:
             OutOfMemoryError: Not even the smallest chunk fits.
@@ -93,7 +96,7 @@ class PointEvaluator:
     def _query_into(self, answers: Logits, points: Tensor, start: int, stop: int) -> bool:
         """Writes one chunk's logits into ``answers``; False where memory ran out."""
         try:
-            answers[start:stop] = self.field.query(self.lattice.locations(points[start:stop]))
+            answers[start:stop] = self.field.query(self.lattice.locations(points[start:stop].to(self.field.device)))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise

@@ -49,7 +49,7 @@ def refine_as_published(
         shares = _dirichlet(len(faces), generator).to(field.device)
         _loss(field, decision, vertices[faces], shares).backward()
         optimizer.step()
-    moved = vertices.detach().double().cpu().numpy()
+    moved = vertices.detach().cpu().double().numpy()
     return Mesh(vertices_world=voxel_to_world(grid_affine, moved), faces=mesh.faces)
 
 
@@ -94,4 +94,4 @@ def level_set_distance(field: OccupancyField, mesh: Mesh, grid_affine: Affine, t
         gradient[:, axis] = (
             decision.heights(field.query(points + step)) - decision.heights(field.query(points - step))
         ) / _DIFFERENCE
-    return (height.abs() / gradient.norm(dim=1).clamp_(min=1e-6)).double().cpu().numpy()
+    return (height.abs() / gradient.norm(dim=1).clamp_(min=1e-6)).cpu().double().numpy()

@@ -53,7 +53,7 @@ class _PublishedSchedule:
     def __init__(self, evaluator: PointEvaluator, decision: Decision) -> None:
         self._evaluator = evaluator
         self._decision = decision
-        self._device = evaluator.field.device
+        self._device = evaluator.device
         self._labels = torch.zeros(evaluator.lattice.shape, dtype=torch.uint8, device=self._device)
         self._keys = torch.empty(0, dtype=torch.int64, device=self._device)
         self._logits = torch.empty((0, evaluator.field.class_count), device=self._device)
@@ -63,10 +63,11 @@ class _PublishedSchedule:
         points = grid.points_of(grid.keys_of(_regular_samples(grid, self._device)))
         if not use_prior:
             return points
-        is_inside = self._evaluator.field.prior(self._evaluator.lattice.locations(points))
+        field = self._evaluator.field
+        is_inside = field.prior(self._evaluator.lattice.locations(points.to(field.device)))
         if is_inside is None:
             raise InputError("This variant has no prior; choose the schedule octree or published.")
-        return points[is_inside]
+        return points[is_inside.to(self._device)]
 
     def next_points(self, stage: int) -> Tensor:
         is_wanted = dilated(self._labels > 0, 3**stage) & (self._labels == 0)

@@ -75,7 +75,7 @@ class SurfaceProjection:
         start = torch.as_tensor(locations[free], dtype=torch.float32, device=self._field.device)
         self._total = len(start) * (5 + _STEPS)
         moved = yield from self._onto_level_set(start, reach)
-        locations[free] = moved.double().cpu().numpy()
+        locations[free] = moved.cpu().double().numpy()
         return Mesh(vertices_world=voxel_to_world(self._grid_affine, locations), faces=mesh.faces)
 
     def _onto_level_set(self, start: Locations, reach: float) -> Generator[Progress, None, Locations]:
