@@ -16,7 +16,10 @@ ROOT = Path(__file__).resolve().parent.parent
 def test_the_slicer_extension_passes_its_tests_on_real_mrml() -> None:
     pytest.importorskip("slicer", reason="slicer-core is not installed")
     pytest.importorskip("PySide6", reason="PySide6 is not installed")
-    environment = dict(os.environ, PYTEST_QT_API="pyside6", QT_QPA_PLATFORM="offscreen", PYTEST_ADDOPTS="")
+    # QT_API too: qtpy sets it in this process as soon as a napari test ran, and the child would inherit napari's binding.
+    environment = dict(
+        os.environ, PYTEST_QT_API="pyside6", QT_API="pyside6", QT_QPA_PLATFORM="offscreen", PYTEST_ADDOPTS=""
+    )
     command = [sys.executable, "-m", "pytest", "tests/slicer", "-o", "qt_api=pyside6", "-o", "norecursedirs=.*", "-q"]
     run = subprocess.run(
         command, check=False, cwd=ROOT, env=environment, capture_output=True, text=True, encoding="utf-8", timeout=540

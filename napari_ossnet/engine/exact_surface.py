@@ -11,7 +11,7 @@ from napari_ossnet.engine.device import chunk_size_for
 from napari_ossnet.engine.encoded_scan import EncodedScan
 from napari_ossnet.engine.events import Progress, Snapshot
 from napari_ossnet.engine.geometry import world_to_voxel
-from napari_ossnet.engine.surface import Mesh, extract_surface
+from napari_ossnet.engine.surface import Mesh, extraction
 from napari_ossnet.engine.surface_projection import SurfaceProjection
 
 #: On the CPU a pass holds no more than this, so that progress comes several times a second.
@@ -33,7 +33,14 @@ def exact_surface(
         InputError: There is no such label.
     """
     yield Progress(stage="surface", step=snapshot.step)
-    mesh = extract_surface(snapshot, label)
+    extracting = extraction(snapshot, label)
+    while True:
+        try:
+            next(extracting)
+        except StopIteration as stop:
+            mesh: Mesh = stop.value
+            break
+        yield Progress(stage="surface", step=snapshot.step)
     column = None if label is None else 1 + snapshot.class_labels.index(label)
     chunk = chunk_size_for(memory_bytes, encoded.field)
     projection = SurfaceProjection(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_ossnet.engine.shapes import Affine, LabelMap, VerticesWorld
-from napari_ossnet.engine.surface import extract_surface
+from napari_ossnet.engine.surface import extraction
 
 if TYPE_CHECKING:
     from napari_ossnet.engine.events import Snapshot
@@ -46,8 +47,10 @@ class Measurement:
         return asdict(self)
 
 
-def measure(labels: LabelMap, affine: Affine, task: Task, snapshot: Snapshot) -> tuple[Measurement, ...]:
-    """The numbers of the whole object, then of each class where there are several.
+def measure(
+    labels: LabelMap, affine: Affine, task: Task, snapshot: Snapshot
+) -> Generator[None, None, tuple[Measurement, ...]]:
+    """The numbers of the whole object, then of each class where there are several; it pauses now and then.
 
     Args:
         labels: The mask.
@@ -55,20 +58,21 @@ def measure(labels: LabelMap, affine: Affine, task: Task, snapshot: Snapshot) ->
         task: Its classes.
         snapshot: The last step, from whose logits the surface is drawn.
     """
-    found = [_measure_one(labels, affine, snapshot, "whole", "Whole object", None)]
+    whole = yield from _measure_one(labels, affine, snapshot, "whole", "Whole object", None)
     if len(task.classes) == 1:
-        found[0] = replace(found[0], name=task.classes[0].name, title=task.classes[0].title)
-        return tuple(found)
+        return (replace(whole, name=task.classes[0].name, title=task.classes[0].title),)
+    found = [whole]
     for item in task.classes:
-        found.append(_measure_one(labels, affine, snapshot, item.name, item.title, item.label))
+        found.append((yield from _measure_one(labels, affine, snapshot, item.name, item.title, item.label)))
     return tuple(found)
 
 
 def _measure_one(
     labels: LabelMap, affine: Affine, snapshot: Snapshot, name: str, title: str, label: int | None
-) -> Measurement:
-    mesh = extract_surface(snapshot, label)
+) -> Generator[None, None, Measurement]:
+    mesh = yield from extraction(snapshot, label)
     voxels = count_voxels(labels, label)
+    yield
     return Measurement(
         name=name,
         title=title,

@@ -25,7 +25,7 @@ from napari_ossnet.engine.decision import Decision
 from napari_ossnet.engine.events import Message, Progress
 from napari_ossnet.engine.level_grid import LevelGrid
 from napari_ossnet.engine.point_evaluation import PointEvaluator
-from napari_ossnet.engine.sample_prediction import predict_children, upsampled_state, variation
+from napari_ossnet.engine.sample_prediction import Children, predict_children, upsampled_state, variation
 from napari_ossnet.engine.tensors import Logits
 
 #: Marks a sample that was evaluated, beside its label in the low bits.
@@ -107,9 +107,12 @@ class Octree:
             forced: Cells of ``level`` in which every finer sample is evaluated, whatever the corners say.
             is_last: Whether no finer level comes, so that the corners of its cells need no logits.
         """
-        cells, corner_logits, is_forced = self._cells_to_subdivide(level, forced)
         state = upsampled_state(level.state, level.grid, grid, LABEL)
-        children = predict_children(grid, level.grid, cells, corner_logits, is_forced, self.caution.samples)
+        yield self.evaluator.progress(step)
+        predicting = predict_children(
+            grid, level.grid, *self._cells_to_subdivide(level, forced), doubt=self.caution.samples
+        )
+        children = yield from self._with_progress(predicting, step)
         keys, logits = children.keys, children.logits
         is_known = (state[keys] & KNOWN) != 0
         predicted = keys[~is_known]
@@ -122,19 +125,28 @@ class Octree:
         level = Level(step=step, grid=grid, state=state, keys=keys, logits=logits, cells=children.cells)
         return level if is_last else (yield from self._complete_corners(level))
 
-    def interpolated(self, level: Level, finest: LevelGrid) -> Tensor:
+    def interpolated(self, level: Level, finest: LevelGrid) -> Generator[Progress, None, Tensor]:
         """Labels of all lattice points, uint8 (n,), without asking for any: predicted from the level's samples."""
         while level.grid.steps != finest.steps:
             i, j, k = (max(1, step // 2) for step in level.grid.steps)
             grid = LevelGrid(lattice_shape=finest.lattice_shape, steps=(i, j, k))
-            cells, corner_logits, is_forced = self._cells_to_subdivide(level, None)
             state = upsampled_state(level.state, level.grid, grid, LABEL)
-            children = predict_children(grid, level.grid, cells, corner_logits, is_forced, 0.0)
+            predicting = predict_children(grid, level.grid, *self._cells_to_subdivide(level, None), doubt=0.0)
+            children = yield from self._with_progress(predicting, level.step)
             state[children.keys] = self.decision.labels(children.logits)
             level = replace(
                 level, grid=grid, state=state, keys=children.keys, logits=children.logits, cells=children.cells
             )
         return level.state & LABEL
+
+    def _with_progress(self, steps: Generator[None, None, Children], step: int) -> Generator[Progress, None, Children]:
+        """The outcome of work that asks for nothing but pauses; at each pause the run can be stopped."""
+        while True:
+            try:
+                next(steps)
+            except StopIteration as stop:
+                return stop.value
+            yield self.evaluator.progress(step)
 
     def _follow(
         self, state: Tensor, grid: LevelGrid, asked: Tensor, step: int

@@ -31,7 +31,8 @@ class PointEvaluator:
 
     Attributes:
         evaluated: Locations that the field was asked for so far.
-        later: How many points are expected after the present call, for the time left; the traversal sets it.
+        later: How many points the steps after the present one are expected to ask for; the traversal sets it.
+        expected: The same for the present step, until it is known.
     """
 
     def __init__(self, field: OccupancyField, lattice: Lattice, *, chunk_size: int, known: KnownPoints | None) -> None:
@@ -43,6 +44,7 @@ class PointEvaluator:
         self.known = known
         self.evaluated = 0
         self.later = 0
+        self.expected = 0
         self.started_at = time.perf_counter()
         self._chunk_limit = max(SMALLEST_CHUNK, chunk_size)
         if known is not None:
@@ -80,6 +82,7 @@ class PointEvaluator:
 
     def _ask(self, points: Tensor, step: float) -> Generator[Progress | Message, None, Logits]:
         answers = torch.empty((len(points), self.field.class_count), dtype=torch.float32, device=points.device)
+        self.expected = 0
         start = 0
         while start < len(points):
             stop = min(start + self._chunk_size(), len(points))
@@ -88,7 +91,7 @@ class PointEvaluator:
                 self._adapt(stop - start, time.perf_counter() - began_at)
                 self.evaluated += stop - start
                 start = stop
-                yield self._progress(step, len(points) - start)
+                yield self.progress(step, len(points) - start)
             else:
                 yield self._halve(stop - start)
         return answers
@@ -121,8 +124,14 @@ class PointEvaluator:
             by_rate = int(count * CHUNK_SECONDS / max(took_s, 1e-6))
             self._cpu_chunk = max(CPU_CHUNK, count // 2, min(by_rate, 2 * count))
 
-    def _progress(self, step: float, left_in_call: int) -> Progress:
-        to_come = left_in_call + self.later
+    def progress(self, step: float, left: int | None = None) -> Progress:
+        """How far the run is.
+
+        Args:
+            step: The one under way.
+            left: Points that it still asks for; None takes what was expected.
+        """
+        to_come = (self.expected if left is None else left) + self.later
         # Wall time, not only the field's: what the traversal itself takes is part of what is left.
         rate = self.evaluated / max(self.elapsed_s, 1e-6)
         return Progress(
@@ -131,7 +140,7 @@ class PointEvaluator:
             points_done=self.evaluated,
             points_total=self.evaluated + to_come,
             elapsed_s=self.elapsed_s,
-            remaining_s=to_come / rate,
+            remaining_s=to_come / rate if self.evaluated else None,
         )
 
     def _refuse_non_numbers(self, answers: Logits) -> None:

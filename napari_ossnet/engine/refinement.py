@@ -106,7 +106,8 @@ def _octree(
     finest = finest_grid(evaluator.lattice)
     level: Level | None = None
     for position, rung in enumerate(rungs):
-        evaluator.later = _forecast(level, rungs[position + 1 :])
+        evaluator.expected = _forecast(level, rungs[position : position + 1], 1)
+        evaluator.later = _forecast(level, rungs[position + 1 :], 2)
         if level is None:
             level = yield from octree.coarsest(rung.grid, rung.step)
         else:
@@ -118,7 +119,7 @@ def _octree(
     assert level is not None
     if level.grid == finest:
         return snapshot.labels, snapshot
-    labels = octree.interpolated(level, finest)
+    labels = yield from octree.interpolated(level, finest)
     return labels.reshape(evaluator.lattice.shape), snapshot
 
 
@@ -143,13 +144,12 @@ def _snapshot(level: Level, evaluator: PointEvaluator, threshold: float, *, is_f
     )
 
 
-def _forecast(level: Level | None, later: list[Rung]) -> int:
-    """About how many points the steps after the present one will ask for.
+def _forecast(level: Level | None, rungs: list[Rung], ahead: int) -> int:
+    """About how many points some steps will ask for, the first of them ``ahead`` steps after the level.
 
     A surface goes through four times as many cells at half the step, and asks for about one point a cell.
     """
-    points, surface = 0, 0 if level is None else level.mixed_cells * 4
-    for rung in later:
-        surface *= 4
-        points += rung.grid.count if rung.is_dense else surface
-    return points
+    surface = 0 if level is None else level.mixed_cells
+    return sum(
+        rung.grid.count if rung.is_dense else surface * 4 ** (ahead + position) for position, rung in enumerate(rungs)
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import torch
@@ -57,8 +58,8 @@ def _doubled(volume: Tensor, axis: int, size: int, label_bits: int) -> Tensor:
 
 def predict_children(
     fine: LevelGrid, coarse: LevelGrid, cells: Tensor, corner_logits: Logits, is_forced: Tensor, doubt: float
-) -> Children:
-    """The finer samples of coarse cells.
+) -> Generator[None, None, Children]:
+    """The finer samples of coarse cells; it pauses after every block of them.
 
     Args:
         fine: The finer grid.
@@ -79,6 +80,7 @@ def predict_children(
         tolerance = torch.where(is_forced[block], torch.inf, doubt * variation(corner_logits[block]))
         found.append(_each_once(keys.flatten(), logits.flatten(0, 1), tolerance.repeat_interleave(keys.shape[1])))
         inside.append(_cells_within(fine, lowest, ratios))
+        yield
     keys, logits, tolerance = (torch.cat(parts) for parts in zip(*found, strict=True))
     if len(found) > 1:
         keys, logits, tolerance = _each_once(keys, logits, tolerance)

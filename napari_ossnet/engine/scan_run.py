@@ -20,7 +20,7 @@ from napari_ossnet.engine.events import Event, Message, Progress, Snapshot
 from napari_ossnet.engine.geometry import Lattice, spacing_of
 from napari_ossnet.engine.known_points import KnownPoints
 from napari_ossnet.engine.lattice_snapshot import LatticeSnapshot
-from napari_ossnet.engine.measurement import measure
+from napari_ossnet.engine.measurement import Measurement, measure
 from napari_ossnet.engine.octree_hints import Seeds
 from napari_ossnet.engine.refinement import Refined, refine
 from napari_ossnet.engine.scan_frame import ScanFrame, box_in_task_order, cropped, region_affine
@@ -148,6 +148,16 @@ class ScanRun:
                     self.messages.append(event.text)
                 yield event
 
+    def _while_measuring(
+        self, steps: Generator[None, None, tuple[Measurement, ...]]
+    ) -> Generator[Event, None, tuple[Measurement, ...]]:
+        while True:
+            try:
+                next(steps)
+            except StopIteration as stop:
+                return stop.value
+            yield Progress(stage="measuring", elapsed_s=self.elapsed_s)
+
     def _note(self, snapshot: Snapshot) -> None:
         self.records.append(
             SnapshotRecord(
@@ -171,7 +181,7 @@ class ScanRun:
         if not labels.any():
             self.messages.append(NOTHING_FOUND)
             yield Message(text=NOTHING_FOUND, level="warning")
-        measurements = measure(labels, affine, task, snapshot)
+        measurements = yield from self._while_measuring(measure(labels, affine, task, snapshot))
         return Segmentation(
             labels=labels,
             affine=affine,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -67,10 +68,20 @@ def extract_surface(source: Snapshot | Segmentation, label: int | None = None) -
     Raises:
         InputError: There is no such label.
     """
+    steps = extraction(source, label)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            return stop.value
+
+
+def extraction(source: Snapshot | Segmentation, label: int | None = None) -> Generator[None, None, Mesh]:
+    """``extract_surface`` with pauses, at most a few hundredths of a second apart."""
     snapshot = source if isinstance(source, Snapshot) else source.snapshot
     if label is not None and label not in snapshot.class_labels:
         raise InputError(f"There is no label {label}, only {', '.join(map(str, snapshot.class_labels))}; choose one.")
-    vertices, faces = marching_cubes_in_blocks(BandField(snapshot, label))
+    vertices, faces = yield from marching_cubes_in_blocks(BandField(snapshot, label))
     mesh = Mesh(vertices_world=voxel_to_world(snapshot.affine, vertices), faces=faces)
     # A left-handed affine turns every face inside out.
     return mesh if mesh.volume_mm3 >= 0 else Mesh(vertices_world=mesh.vertices_world, faces=faces[:, ::-1].copy())

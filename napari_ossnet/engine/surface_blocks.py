@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from itertools import product
 
 import numpy as np
@@ -15,8 +16,10 @@ BLOCK = 64
 _WELD = 1e-4
 
 
-def marching_cubes_in_blocks(field: BandField) -> tuple[np.ndarray, Faces]:
+def marching_cubes_in_blocks(field: BandField) -> Generator[None, None, tuple[np.ndarray, Faces]]:
     """Vertices (v, 3), float64, in samples, and faces (f, 3) of the surface at height zero, closed.
+
+    It pauses after every block that has a part of the surface.
 
     Marching cubes as in Lewiner et al. 2003 (scikit-image).
     """
@@ -31,6 +34,7 @@ def marching_cubes_in_blocks(field: BandField) -> tuple[np.ndarray, Faces]:
         all_faces.append(faces + count)
         seams.append(np.flatnonzero(on_seam) + count)
         count += len(vertices)
+        yield
     if not all_faces:
         return np.empty((0, 3)), np.empty((0, 3), dtype=np.int64)
     return _welded(np.concatenate(all_vertices), np.concatenate(all_faces), np.concatenate(seams))

@@ -112,6 +112,9 @@ def segment_steps(
     """Segments the scan of these layers; yields progress, messages and frames."""
     yield Progress(stage="preparing")
     import_torch()
+    # What napari imports to make its first labels layer: here it does not hold the window.
+    import skimage.color  # noqa: F401
+
     volume, messages = memory.volume(order)
     yield from messages
     request = SegmentRequest(

@@ -15,6 +15,7 @@ from napari_ossnet.widget.layers import METADATA_KEY, Placement
 
 if TYPE_CHECKING:
     from napari.layers import Labels, Layer, Surface
+    from napari.utils.colormaps import CyclicLabelColormap
     from napari.viewer import Viewer
 
 #: Says of a layer that it shows a result, so that it is not offered as an image and can be found again.
@@ -169,14 +170,11 @@ class ResultLayers:
 
     def _new_labels(self, data: np.ndarray, transform: dict[str, Any]) -> Labels:
         from napari.layers import Labels
-        from napari.utils.colormaps import DirectLabelColormap
 
-        colors: dict[int | None, tuple[float, ...]] = {None: (0.0, 0.0, 0.0, 0.0)}
-        colors |= {segment.label: (*(part / 255 for part in segment.color), 1.0) for segment in self.task.classes}
         labels = Labels(
             data,
             name=self.name,
-            colormap=DirectLabelColormap(color_dict=colors),
+            colormap=_label_colors(self.task),
             opacity=0.6,
             metadata={METADATA_KEY: self.placement, RESULT_KEY: self.name},
             **transform,
@@ -217,7 +215,10 @@ class ResultLayers:
         self._viewer.add_layer(layer)
         # The user's selection, and with it the tool in hand, is not ours to change while a run goes on.
         if selected:
-            self._viewer.layers.selection = selected
+            self._later(lambda: self._select(selected))
+
+    def _select(self, layers: set[Layer]) -> None:
+        self._viewer.layers.selection = {layer for layer in layers if layer in self._viewer.layers}
 
     def _is_removed(self, layer: Layer) -> bool:
         return layer not in self._viewer.layers and _PENDING not in layer.metadata
@@ -244,6 +245,20 @@ _PENDING = "ossnet_pending"
 def _history_of(labels: Labels | None) -> tuple[int, int]:
     """How many edits can be undone and redone; napari keeps them in private, (0, 0) where it no longer does."""
     return len(getattr(labels, "_undo_history", ())), len(getattr(labels, "_redo_history", ()))
+
+
+def _label_colors(task: Task) -> CyclicLabelColormap:
+    """The classes' colours by label; labels painted beyond them take their turn.
+
+    Not napari's dictionary of colours: its first use compiles code for over a second, with the window standing still.
+    """
+    from napari.utils.colormaps import CyclicLabelColormap
+
+    table = np.full((max(segment.label for segment in task.classes) + 1, 4), 0.5)
+    table[0] = 0.0
+    for segment in task.classes:
+        table[segment.label] = (*(part / 255 for part in segment.color), 1.0)
+    return CyclicLabelColormap(colors=table, background_value=0)
 
 
 def _transform_now(layer: Layer) -> dict[str, Any]:

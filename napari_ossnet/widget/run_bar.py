@@ -50,12 +50,14 @@ class RunBar(QFrame):
         self.status.say(state.status)
         self.error.say(state.error)
         self.use_cpu.setVisible(state.is_cpu_offered and not state.is_busy)
-        self.progress.say(state.progress.text if state.job is not Job.NONE else "")
         self.bar.setVisible(state.is_busy)
-        fraction = state.progress.fraction
-        self.bar.setRange(0, 0 if fraction is None else 1000)
-        if fraction is not None:
-            self.bar.setValue(round(1000 * fraction))
+        self.show_progress(state)
+
+    def show_progress(self, state: State) -> None:
+        """Shows how far the work is."""
+        self.progress.say(state.progress.text if state.job is not Job.NONE else "")
+        # Never Qt's "busy" bar: its animation has the whole window composed anew, canvas included, many times a second.
+        self.bar.setValue(round(100 * (state.progress.fraction or 0.0)))
 
     def _show_button(self, state: State) -> None:
         self._is_busy = state.is_busy

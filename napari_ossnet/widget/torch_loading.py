@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import logging
+import os
 import platform
 import sys
 from pathlib import Path
@@ -50,6 +51,19 @@ def import_torch() -> None:
         # pytorch#166628: on Windows torch's libraries may fail to load after Qt's; the cause is the C++ runtime.
         hint = " Install the newest Microsoft Visual C++ Redistributable." if platform.system() == "Windows" else ""
         raise ImportError(f"PyTorch is installed but can't be loaded ({error}).{hint}") from error
+    _leave_a_core_to_the_window()
+
+
+def _leave_a_core_to_the_window() -> None:
+    """Keeps torch off one core.
+
+    Its threads wait for each other after every operation; where the window takes one of their cores for a moment, all
+    of them stand still, and a run was seen to take twenty times as long. Said otherwise by the user's own setting.
+    """
+    import torch
+
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 2) - 1)))
 
 
 def _load_libraries() -> None:

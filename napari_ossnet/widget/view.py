@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QIcon
 from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
@@ -37,11 +39,16 @@ class View(QWidget):
         self.batch = BatchSection()
         self.sections: dict[str, QCollapsible] = {}
         self._titles: dict[str, str] = {}
+        self._shown: State | None = None
         self.bar = RunBar()
         self._build_layout()
 
     def show_state(self, state: State) -> None:
-        """Shows a state in every section."""
+        """Shows a state in every section; where it tells no more than progress, only that."""
+        before, self._shown = self._shown, state
+        if before is not None and replace(before, progress=state.progress) == state:
+            self.bar.show_progress(state)
+            return
         for section in (self.images, self.weights, self.run, self.result, self.region, self.batch, self.bar):
             section.show_state(state)
 

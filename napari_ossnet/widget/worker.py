@@ -3,7 +3,7 @@
 1. The controller hands over a function that makes a generator; each hand-over gets a number, higher than all before.
 2. The generator runs in a pool of a single thread (the network's kernels keep their plans per thread, and the session
    is not made for two), so a second job waits until the first has stopped.
-3. Every value it yields, its result or its error arrives in the main thread; of the many ``Progress`` values only ten
+3. Every value it yields, its result or its error arrives in the main thread; of the many ``Progress`` values only four
    a second do. Whatever comes from a job that is no longer the latest is dropped there.
 4. ``cancel`` asks the job to stop; at its next value its generator is closed, in the thread in which it worked.
 """
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
 Steps = Generator[Any, None, Any]
 
-#: Progress is told this often; more would only keep the window busy.
-PROGRESS_INTERVAL_S = 0.1
+#: Progress is told this often. Each time a window with an OpenGL canvas is composed anew, canvas and all, which costs a
+#: software renderer tens of milliseconds on every core: the network would get what is left.
+PROGRESS_INTERVAL_S = 0.25
 
 _log = logging.getLogger(__name__)
 

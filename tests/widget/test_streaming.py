@@ -119,7 +119,7 @@ def test_progress_tells_points_step_and_time_left(a_ready_fine_widget):
     docked.wait_for_step(8)
     docked.qtbot.waitUntil(lambda: "left" in docked.widget.view.bar.progress.text(), timeout=10_000)
     assert docked.widget.view.bar.progress.text() == "Step 1 · 10 of 100 points · 3 s left"
-    assert docked.widget.view.bar.bar.value() == 100
+    assert docked.widget.view.bar.bar.value() == 10
     docked.click_segment()
     docked.wait_idle()
 
