@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def test_the_slicer_extension_passes_its_tests_on_real_mrml() -> None:
     pytest.importorskip("slicer", reason="slicer-core is not installed")
     pytest.importorskip("PySide6", reason="PySide6 is not installed")
-    # QT_API too: qtpy sets it in this process as soon as a napari test ran, and the child would inherit napari's binding.
+    # QT_API too: qtpy sets it here as soon as a napari test ran, and the child would inherit napari's binding.
     environment = dict(
         os.environ, PYTEST_QT_API="pyside6", QT_API="pyside6", QT_QPA_PLATFORM="offscreen", PYTEST_ADDOPTS=""
     )
