@@ -12,8 +12,9 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from napari_ossnet.cli.case import Network, ResultFiles, RunOptions, run_case, write_report, write_results
+from napari_ossnet.cli.case import Network, RunOptions, run_case
 from napari_ossnet.cli.reporters import Reporter
+from napari_ossnet.cli.results import ResultFiles, write_report, write_results
 from napari_ossnet.engine.atomic import atomic_path
 from napari_ossnet.engine.cohort import ERROR_SUFFIX, BatchCase, find_cases, write_table
 from napari_ossnet.engine.errors import EngineError, InputError
@@ -70,7 +71,7 @@ class Batch:
             with atomic_path(failure) as temporary:
                 temporary.write_text(json.dumps({"error": str(error)}) + "\n", encoding="utf-8")
             return False
-        write_results(result, ResultFiles(mask=self._mask(case.name)), self.reporter)
+        write_results(result, ResultFiles(mask=self._mask(case.name)), self.session, self.reporter)
         # The report comes last: it is what marks the case as finished.
         write_report(self._report(case.name), result)
         failure.unlink(missing_ok=True)

@@ -1,9 +1,7 @@
-"""One case on the command line, from image files to result files: what segment, batch and demo have in common."""
+"""One case on the command line, from image files to a segmentation: what segment, batch and demo have in common."""
 
 from __future__ import annotations
 
-import json
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +9,6 @@ from pathlib import Path
 from napari_ossnet.cli.region import RegionChoice, box_around, parse_region
 from napari_ossnet.cli.reporters import Reporter, drive
 from napari_ossnet.engine.assignment import assign_images, load_scan
-from napari_ossnet.engine.atomic import atomic_path
 from napari_ossnet.engine.catalogue import find_weights, list_entries
 from napari_ossnet.engine.errors import InputError, WeightsError
 from napari_ossnet.engine.measurement import Measurement
@@ -22,8 +19,6 @@ from napari_ossnet.engine.tasks import Task, get_task
 from napari_ossnet.engine.volume import Volume
 
 DEFAULT_TASK = "brats"
-#: A mask of this suffix is a DICOM Segmentation, which refers to the series that was segmented.
-DICOM_SUFFIX = ".dcm"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,16 +40,6 @@ class RunOptions:
     schedule: Schedule = "octree"
     threshold: float = 0.5
     region: RegionChoice | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResultFiles:
-    """Where the results of a case go; None leaves one out."""
-
-    mask: Path
-    surface: Path | None = None
-    report: Path | None = None
-    picture: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,58 +118,6 @@ def segment_volume(
             raise InputError("Nothing was found, so there is no object to refine; give a box with --region.")
         start, stop = box_around(segmentation.labels)
     return drive(session.refine_region(start, stop, options.region.factor), reporter)
-
-
-def write_results(case: Case, files: ResultFiles, reporter: Reporter) -> None:
-    """Writes the files of a case, each of them whole or not at all.
-
-    Raises:
-        OutputError: A file can't be written.
-    """
-    from napari_ossnet.engine.export import export_result
-
-    segmentation = case.segmentation
-    if files.mask.suffix.lower() == DICOM_SUFFIX:
-        from napari_ossnet.engine.dicom_seg import write_dicom_seg
-
-        with warnings.catch_warnings():
-            # highdicom remarks on the series' own header (a name of one word, say), which is not ours to mend.
-            warnings.simplefilter("ignore", UserWarning)
-            write_dicom_seg(files.mask, segmentation, next(iter(case.assignment.values())))
-    else:
-        export_result(segmentation, files.mask)
-    reporter.fact("mask", f"Mask: {files.mask}", path=str(files.mask))
-    if files.surface is not None:
-        if segmentation.is_empty:
-            reporter.fact("surface", "Surface: none, since the mask is empty", path=None)
-        else:
-            export_result(segmentation, files.surface)
-            reporter.fact("surface", f"Surface: {files.surface} (RAS mm)", path=str(files.surface))
-    if files.picture is not None:
-        from napari_ossnet.engine.picture import draw_picture
-
-        draw_picture(files.picture, case.volume, segmentation)
-        reporter.fact("picture", f"Picture: {files.picture}", path=str(files.picture))
-    if files.report is not None:
-        write_report(files.report, case)
-        reporter.fact("report", f"Report: {files.report}", path=str(files.report))
-
-
-def write_report(path: Path, case: Case) -> None:
-    """Writes the report of a case, as JSON or as an HTML page: the segmentation's own, and what went in.
-
-    Raises:
-        OutputError: The file can't be written.
-    """
-    images = {name: str(image) for name, image in case.assignment.items()}
-    if path.suffix.lower() == ".html":
-        from napari_ossnet.engine.report_page import write_report_page
-
-        write_report_page(path, case.volume, case.segmentation, images)
-        return
-    content = {**case.segmentation.report(), "images": images}
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def show_summary(segmentation: Segmentation, reporter: Reporter) -> None:

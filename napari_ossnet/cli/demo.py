@@ -8,16 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_ossnet.cli.case import (
-    Case,
-    ResultFiles,
-    RunOptions,
-    choose_network,
-    segment_volume,
-    show_summary,
-    write_results,
-)
+from napari_ossnet.cli.case import Case, RunOptions, choose_network, segment_volume, show_summary
 from napari_ossnet.cli.reporters import ProgressKind, Reporter, make_reporter
+from napari_ossnet.cli.results import ResultFiles, write_results
 from napari_ossnet.cli.segment import check_writable
 from napari_ossnet.engine.segmentation import RESEARCH_NOTICE
 from napari_ossnet.engine.session import SegmentationSession
@@ -33,7 +26,7 @@ class Demo:
     """Make a synthetic brain with a tumour, segment it, and compare the mask with the truth."""
 
     output: Path = Path("ossnet-demo")
-    """The folder for the scan, the mask, the surface, the report and the picture."""
+    """The folder for the scan, the mask, the surface, the numbers, the report and the picture."""
     variant: str | None = None
     """Kind of network; without it, that of the best weights."""
     weights: str | None = None
@@ -58,14 +51,23 @@ class Demo:
         session = SegmentationSession()
         segmentation = segment_volume(session, network, phantom.volume, RunOptions(device=self.device), reporter)
         case = Case(assignment=assignment, volume=phantom.volume, segmentation=segmentation)
-        names = {"mask": "mask.nii.gz", "surface": "surface.stl", "report": "report.json", "picture": "picture.png"}
-        write_results(case, ResultFiles(**{key: self.output / name for key, name in names.items()}), reporter)
+        write_results(case, _files(self.output), session, reporter)
         _compare(segmentation.labels, phantom, reporter)
         show_summary(segmentation, reporter)
         flair = assignment["flair"]
-        text = f"See it in napari: ossnet view --demo, or: napari {flair} {self.output / names['mask']}"
+        text = f"See it in napari: ossnet view --demo, or: napari {flair} {self.output / 'mask.nii.gz'}"
         reporter.fact("view", text, scan=str(flair))
         reporter.fact("notice", RESEARCH_NOTICE)
+
+
+def _files(folder: Path) -> ResultFiles:
+    return ResultFiles(
+        mask=folder / "mask.nii.gz",
+        surface=folder / "surface.stl",
+        numbers=folder / "numbers.csv",
+        picture=folder / "picture.png",
+        reports=(folder / "report.json", folder / "report.html"),
+    )
 
 
 def dice(mask: np.ndarray, truth: np.ndarray) -> float:

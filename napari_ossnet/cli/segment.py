@@ -5,26 +5,20 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
-from napari_ossnet.cli.case import (
-    DICOM_SUFFIX,
-    ResultFiles,
-    RunOptions,
-    choose_network,
-    run_case,
-    show_summary,
-    write_results,
-)
+from napari_ossnet.cli.case import RunOptions, choose_network, run_case, show_summary
 from napari_ossnet.cli.region import choose_region
 from napari_ossnet.cli.reporters import ProgressKind, make_reporter
+from napari_ossnet.cli.results import DICOM_SUFFIX, ResultFiles, write_results
 from napari_ossnet.engine.device import parse_memory
 from napari_ossnet.engine.errors import InputError, OutputError
 from napari_ossnet.engine.networks.variants import VARIANTS
 from napari_ossnet.engine.segmentation import RESEARCH_NOTICE
 from napari_ossnet.engine.session import Schedule, SegmentationSession
+from napari_ossnet.engine.surface_finish import SurfaceWishes
 from napari_ossnet.engine.volume import WRITABLE_SUFFIXES
 
 STEPS = (1, 2, 4, 8, 16)
@@ -65,6 +59,18 @@ class Segment:
     """Probability from which a voxel belongs to the object."""
     surface: Annotated[Path | None, _option("FILE")] = None
     """Also write the surface, in RAS mm: .stl, .ply, .obj, .glb or .vtp."""
+    faces: Annotated[int | None, _option("N")] = None
+    """Thin the surface to about so many triangles; the largest deviation is said."""
+    smoothing: int = 0
+    """Smooth the surface by so many passes (20 is usual); the largest deviation is said."""
+    pieces: Annotated[float, _option("ML")] = 0.0
+    """Leave out pieces of the surface under so many millilitres."""
+    probability: Annotated[Path | None, _option("FILE")] = None
+    """Also write the probability of every voxel: .nii.gz, .nii, .mgz, .nrrd or .mha."""
+    numbers: Annotated[Path | None, _option("FILE")] = None
+    """Also write a table of every class and every object: .csv."""
+    uncertainty: Literal["yes", "no"] = "yes"
+    """Whether numbers and report also say what thresholds lower and higher by 0.1 would make of the volume."""
     report: Annotated[Path | None, _option("FILE")] = None
     """Also write a report: .json for programs, .html as a page with pictures."""
     picture: Annotated[Path | None, _option("FILE")] = None
@@ -98,11 +104,22 @@ class Segment:
             return batch.run()
         assert self.output is not None
         case = run_case(session, network, self.images, options, reporter)
-        files = ResultFiles(mask=self.output, surface=self.surface, report=self.report, picture=self.picture)
-        write_results(case, files, reporter)
+        write_results(case, self._files(self.output), session, reporter)
         show_summary(case.segmentation, reporter)
         reporter.fact("notice", RESEARCH_NOTICE)
         return 0
+
+    def _files(self, mask: Path) -> ResultFiles:
+        return ResultFiles(
+            mask=mask,
+            surface=self.surface,
+            probability=self.probability,
+            numbers=self.numbers,
+            picture=self.picture,
+            reports=() if self.report is None else (self.report,),
+            wishes=SurfaceWishes(least_ml=self.pieces, faces=self.faces, smoothing=self.smoothing),
+            has_uncertainty=self.uncertainty == "yes",
+        )
 
     def _check(self) -> RunOptions:
         """What can be said about the options without reading anything, said before anything is read."""
@@ -130,6 +147,11 @@ class Segment:
             "images": self.images,
             "-o": self.output,
             "--surface": self.surface,
+            "--faces": self.faces,
+            "--smoothing": self.smoothing,
+            "--pieces": self.pieces,
+            "--probability": self.probability,
+            "--numbers": self.numbers,
             "--report": self.report,
             "--picture": self.picture,
             "--region": self.region,
@@ -139,13 +161,35 @@ class Segment:
         if extra:
             raise InputError(f"--batch names its own files in the folder OUT; leave out {', '.join(extra)}.")
 
+    def _check_wishes(self) -> None:
+        """Whether the options that change a surface have one to change, and make sense."""
+        given = {"--faces": self.faces, "--smoothing": self.smoothing, "--pieces": self.pieces}
+        extra = [name for name, value in given.items() if value]
+        if extra and self.surface is None:
+            raise InputError(f"{', '.join(extra)} changes the surface; add --surface FILE, or leave it out.")
+        if self.faces is not None and self.faces < 4:
+            raise InputError(
+                f"--faces must be 4 or more, which is the least that a closed surface has, got {self.faces}."
+            )
+        if self.smoothing < 0:
+            raise InputError(f"--smoothing must be 0 or more passes, got {self.smoothing}.")
+        if not self.pieces >= 0:
+            raise InputError(f"--pieces must be 0 mL or more, got {self.pieces:g}.")
+
     def _check_files(self) -> None:
         if not self.images:
             raise InputError("There is no image to segment; give one file a modality, or a 4D file.")
         if self.output is None:
             raise InputError("Where should the mask go? Add: -o MASK.nii.gz.")
-        wanted = {"--surface": (self.surface, SURFACE_SUFFIXES), "--report": (self.report, REPORT_SUFFIXES)}
-        wanted |= {"-o": (self.output, (*WRITABLE_SUFFIXES, DICOM_SUFFIX)), "--picture": (self.picture, (".png",))}
+        self._check_wishes()
+        wanted = {
+            "-o": (self.output, (*WRITABLE_SUFFIXES, DICOM_SUFFIX)),
+            "--surface": (self.surface, SURFACE_SUFFIXES),
+            "--probability": (self.probability, WRITABLE_SUFFIXES),
+            "--numbers": (self.numbers, (".csv",)),
+            "--report": (self.report, REPORT_SUFFIXES),
+            "--picture": (self.picture, (".png",)),
+        }
         sources = {_resolved(text) for text in self.images}
         for option, (path, suffixes) in wanted.items():
             if path is None:

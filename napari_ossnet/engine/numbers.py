@@ -18,8 +18,8 @@ from napari_ossnet.engine.surface_components import components
 
 #: Objects smaller than this are not listed one by one: about a voxel of a usual scan, noise to every reader.
 LEAST_ML = 0.01
-#: Thresholds between which a reader could not tell which mask is right.
-UNSURE_BETWEEN = (0.4, 0.6)
+#: How far a threshold may move before a reader would say that another mask is meant: 0.4 to 0.6 around the usual one.
+UNSURE_BY = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +81,16 @@ class Numbers:
                 ],
             }
         return found
+
+
+def unsure_between(threshold: float) -> tuple[float, float]:
+    """Thresholds, lower and higher, whose masks are as good an answer as that of ``threshold``: 0.4 and 0.6 for 0.5.
+
+    Near 0 and 1 they go half of the way to there at most.
+    """
+    lower = max(threshold - UNSURE_BY, threshold / 2)
+    higher = min(threshold + UNSURE_BY, (1 + threshold) / 2)
+    return round(lower, 6), round(higher, 6)
 
 
 def numbers_of(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from napari_ossnet.engine.errors import InputError
-from napari_ossnet.engine.events import Event, Message, Snapshot
+from napari_ossnet.engine.events import Event, Message, Progress
 from napari_ossnet.engine.segmentation import RegionOfScan, Segmentation
 from napari_ossnet.engine.torch_errors import as_engine_errors
 from napari_ossnet.engine.volume import Volume
@@ -125,15 +125,23 @@ class SegmentationSession:
         """
         return (yield from as_engine_errors(self._surface(result, label)))
 
-    def uncertainty(self, lower: float = 0.4, higher: float = 0.6) -> Generator[Event, None, ThresholdUncertainty]:
+    def uncertainty(
+        self, lower: float = 0.4, higher: float = 0.6, result: Segmentation | None = None
+    ) -> Generator[Event, None, ThresholdUncertainty]:
         """Measures the last scan at a lower and a higher threshold as well; the result at hand stays as it is.
 
         No snapshots come, for there is nothing to be shown.
 
+        Args:
+            lower: Between 0 and 1.
+            higher: The same.
+            result: A refined region is measured where this is one; None stands for the whole scan.
+
         Raises:
             InputError: Nothing was segmented yet, or a threshold is not between 0 and 1.
         """
-        return (yield from as_engine_errors(self._uncertainty(lower, higher)))
+        region = None if result is None else result.region
+        return (yield from as_engine_errors(self._uncertainty(lower, higher, region)))
 
     def probability_map(self, result: Segmentation) -> np.ndarray:
         """The probability of each foreground class at every voxel of a result, float32 (classes, i, j, k).
@@ -186,19 +194,12 @@ class SegmentationSession:
         return self._result
 
     def _refine_region(self, start: Triple, stop: Triple, factor: float) -> Generator[Event, None, Segmentation]:
-        from napari_ossnet.engine.known_points import KnownPoints
-        from napari_ossnet.engine.scan_run import ScanRun
-
         if self._encoded is None or self._request is None:
             raise InputError("There is no segmentation of which a region could be refined yet; segment a scan first.")
-        region = RegionOfScan(start=start, stop=stop, factor=factor)
-        if self._region is None or self._region[0] != region:
-            self._region = (region, KnownPoints())
-        run = ScanRun()
-        run.is_encoded()
         if factor > 1:
             yield Message(text="The region is interpolated beyond the scan's resolution.")
-        return (yield from run.region(self._encoded, self._request, region, self._region[1], self._result))
+        region = RegionOfScan(start=start, stop=stop, factor=factor)
+        return (yield from self._again(self._encoded, self._request, region))
 
     def _surface(self, result: Segmentation, label: int | None) -> Generator[Event, None, Mesh]:
         from napari_ossnet.engine.exact_surface import exact_surface
@@ -207,36 +208,45 @@ class SegmentationSession:
             raise InputError("There is no segmentation whose surface could be drawn yet; segment a scan first.")
         return (yield from exact_surface(self._encoded, result.snapshot, label, self._request.memory_bytes))
 
-    def _uncertainty(self, lower: float, higher: float) -> Generator[Event, None, ThresholdUncertainty]:
+    def _uncertainty(
+        self, lower: float, higher: float, region: RegionOfScan | None
+    ) -> Generator[Event, None, ThresholdUncertainty]:
         from napari_ossnet.engine.numbers import ThresholdUncertainty
 
         if self._encoded is None or self._request is None:
             raise InputError("There is no segmentation that could be measured yet; segment a scan first.")
         found = []
         for threshold in (lower, higher):
-            steps = self._segment_again(self._encoded, replace(self._request, threshold=threshold))
-            found.append((yield from _without_snapshots(steps)).measurements)
+            steps = self._again(self._encoded, replace(self._request, threshold=threshold), region)
+            found.append((yield from _quietly(steps)).measurements)
         return ThresholdUncertainty(
             lower_threshold=lower, higher_threshold=higher, at_lower=found[0], at_higher=found[1]
         )
 
-    def _segment_again(self, encoded: EncodedScan, request: SegmentRequest) -> Generator[Event, None, Segmentation]:
+    def _again(
+        self, encoded: EncodedScan, request: SegmentRequest, region: RegionOfScan | None
+    ) -> Generator[Event, None, Segmentation]:
+        """Segments the encoded scan, or a region of it, on top of what is known; the result at hand stays."""
         from napari_ossnet.engine.known_points import KnownPoints
         from napari_ossnet.engine.scan_run import ScanRun, check_request
 
         check_request(request)
-        if self._known is None:
-            self._known = KnownPoints()
         run = ScanRun()
         run.is_encoded()
-        return (yield from run.whole_scan(encoded, request, self._known))
+        if region is None:
+            self._known = KnownPoints() if self._known is None else self._known
+            return (yield from run.whole_scan(encoded, request, self._known))
+        if self._region is None or self._region[0] != region:
+            self._region = (region, KnownPoints())
+        return (yield from run.region(encoded, request, region, self._region[1], self._result))
 
 
-def _without_snapshots(steps: Generator[Event, None, Segmentation]) -> Generator[Event, None, Segmentation]:
+def _quietly(steps: Generator[Event, None, Segmentation]) -> Generator[Event, None, Segmentation]:
+    """Progress only: snapshots and messages would be those of another mask than the user's."""
     while True:
         try:
             event = next(steps)
         except StopIteration as stop:
             return stop.value
-        if not isinstance(event, Snapshot):
+        if isinstance(event, Progress):
             yield event

@@ -34,11 +34,10 @@ def components(mesh: Mesh) -> list[Mesh]:
     holes = [piece for piece in pieces if piece.volume_mm3 <= 0]
     if not holes or not objects:
         return objects
-    owner = [_smallest_around(hole, objects) for hole in holes]
-    return [
-        _joined([item, *(hole for hole, number in zip(holes, owner, strict=True) if number == index)])
-        for index, item in enumerate(objects)
-    ]
+    parts = [[item] for item in objects]
+    for hole, owner in zip(holes, _smallest_around(holes, objects), strict=True):
+        parts[owner].append(hole)
+    return [_joined(part) if len(part) > 1 else part[0] for part in parts]
 
 
 def drop_small(mesh: Mesh, least_ml: float) -> Kept:
@@ -85,12 +84,18 @@ def _joined(meshes: list[Mesh]) -> Mesh:
     )
 
 
-def _smallest_around(hole: Mesh, objects: list[Mesh]) -> int:
-    """The smallest object whose box holds the hole's; the objects come largest first."""
-    low, high = hole.vertices_world.min(axis=0), hole.vertices_world.max(axis=0)
-    around = [
-        index
-        for index, item in enumerate(objects)
-        if (item.vertices_world.min(axis=0) <= low).all() and (item.vertices_world.max(axis=0) >= high).all()
-    ]
-    return around[-1] if around else 0
+def _smallest_around(holes: list[Mesh], objects: list[Mesh]) -> list[int]:
+    """For every hole the smallest object whose box holds the hole's; the objects come largest first."""
+    low, high = _boxes(objects)
+    found = []
+    for hole_low, hole_high in zip(*_boxes(holes), strict=True):
+        around = np.flatnonzero(((low <= hole_low) & (high >= hole_high)).all(axis=1))
+        found.append(int(around[-1]) if len(around) else 0)
+    return found
+
+
+def _boxes(meshes: list[Mesh]) -> tuple[np.ndarray, np.ndarray]:
+    """The lowest and the highest corners (n, 3) of the boxes around meshes."""
+    lowest = [mesh.vertices_world.min(axis=0) for mesh in meshes]
+    highest = [mesh.vertices_world.max(axis=0) for mesh in meshes]
+    return np.array(lowest), np.array(highest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -51,6 +52,7 @@ class TestResults:
     def test_every_file_can_be_asked_for(self, a_run: Run, tmp_path: Path) -> None:
         out = tmp_path / "out"
         files = {"--surface": "s.stl", "--report": "r.json", "--picture": "p.png"}
+        files |= {"--numbers": "n.csv", "--probability": "q.nii.gz"}
         outcome = a_run(*(part for option, name in files.items() for part in (option, out / name)))
         assert outcome.code == 0, outcome.err
         assert {path.name for path in out.iterdir()} == {"mask.nii.gz", *files.values()}
@@ -85,6 +87,64 @@ class TestResults:
         text = page.read_text(encoding="utf-8")
         assert text.startswith("<!DOCTYPE html>")
         assert str(some_images["t1"]) in text
+
+    def test_the_probability_map_cuts_the_mask_at_its_threshold(self, a_run: Run, tmp_path: Path) -> None:
+        outcome = a_run("--probability", tmp_path / "q.nii.gz", "--threshold", "0.52")
+        assert outcome.code == 0, outcome.err
+        probability, mask = nib.load(tmp_path / "q.nii.gz"), nib.load(tmp_path / "out" / "mask.nii.gz")
+        np.testing.assert_allclose(probability.affine, mask.affine)
+        occupied = np.asarray(mask.dataobj) > 0
+        assert occupied.any()
+        # Away from the surface it is interpolated, hence the few voxels.
+        assert np.count_nonzero((probability.get_fdata() > 0.52) != occupied) <= 0.002 * occupied.size
+
+    def test_numbers_and_report_tell_what_other_thresholds_would_make(self, a_run: Run, tmp_path: Path) -> None:
+        outcome = a_run("--numbers", tmp_path / "n.csv", "--report", tmp_path / "r.json")
+        assert outcome.code == 0, outcome.err
+        report = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+        (span,) = report["uncertainty"]["volumes_ml"]
+        assert (report["uncertainty"]["lower_threshold"], report["uncertainty"]["higher_threshold"]) == (0.4, 0.6)
+        assert span["smallest"] <= report["volume_ml"] <= span["largest"]
+        assert report["objects"][0]["number"] == 1
+        with (tmp_path / "n.csv").open(encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        assert float(rows[0]["largest_volume_ml"]) == pytest.approx(span["largest"], abs=1e-4)
+        assert len(rows) == 1 + len(report["objects"])
+
+    def test_uncertainty_can_be_spared(self, a_run: Run, tmp_path: Path) -> None:
+        assert a_run("--report", tmp_path / "r.json", "--uncertainty", "no").code == 0
+        assert "uncertainty" not in json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+
+    def test_what_is_done_to_a_surface_is_said_and_reported(self, a_run: Run, tmp_path: Path) -> None:
+        pytest.importorskip("vtk")
+        surface, report = tmp_path / "s.stl", tmp_path / "r.json"
+        outcome = a_run("--surface", surface, "--faces", "400", "--pieces", "0.05", "--report", report)
+        assert outcome.code == 0, outcome.err
+        assert int.from_bytes(surface.read_bytes()[80:84], "little") <= 400
+        said = [
+            message for message in json.loads(report.read_text(encoding="utf-8"))["messages"] if " mm of " in message
+        ]
+        assert said
+        assert all(sentence in outcome.out for sentence in said)
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            (("--faces", "400"), "add --surface FILE"),
+            (("--surface", "s.stl", "--faces", "2"), "--faces must be 4 or more"),
+            (("--surface", "s.stl", "--smoothing", "-1"), "--smoothing must be 0 or more"),
+            (("--surface", "s.stl", "--pieces", "-1"), "--pieces must be 0 mL or more"),
+            (("--numbers", "n.txt"), "--numbers must end in .csv"),
+            (("--probability", "p.stl"), "--probability must end in"),
+        ],
+    )
+    def test_wishes_that_make_no_sense_are_refused(
+        self, a_run: Run, tmp_path: Path, options: tuple[str, ...], words: str
+    ) -> None:
+        outcome = a_run(*options)
+        assert outcome.code == 2
+        assert words in outcome.sentence
+        assert not (tmp_path / "out").exists()
 
     def test_a_4d_file_gives_the_same_mask_as_four_files(
         self, a_run: Run, ossnet: Run, some_images: dict[str, Path], tmp_path: Path

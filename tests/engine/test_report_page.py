@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from napari_ossnet.engine.events import Snapshot
 from napari_ossnet.engine.measurement import Measurement
+from napari_ossnet.engine.numbers import Numbers, ObjectNumbers, ThresholdUncertainty
 from napari_ossnet.engine.report_page import build_page
 from napari_ossnet.engine.segmentation import RESEARCH_NOTICE, Provenance, Segmentation, SnapshotRecord, Timings
 from napari_ossnet.engine.tasks import TASKS
@@ -117,6 +119,32 @@ def test_names_and_messages_are_text_and_not_markup(a_page: str) -> None:
 def test_every_step_is_a_dot_in_the_chart(a_page: str) -> None:
     assert a_page.count("<circle") == 2
     assert "step 2</text>" in a_page
+
+
+def test_objects_and_uncertainty_are_told_with_their_units(a_volume: Volume) -> None:
+    labels = np.zeros(SHAPE, dtype=np.uint8)
+    labels[5:12, 6:14, 7:15] = 1
+    result = a_segmentation(labels)
+    at_lower, at_higher = replace(result.whole, volume_ml=1.5), replace(result.whole, volume_ml=0.875)
+    unsure = ThresholdUncertainty(
+        lower_threshold=0.3, higher_threshold=0.5, at_lower=(at_lower,), at_higher=(at_higher,)
+    )
+    objects = [
+        ObjectNumbers(
+            name="whole", title="Whole tumour", label=None, number=number, volume_ml=1 / number, surface_area_cm2=2.0,
+            max_diameter_mm=9.0, axial_longest_mm=8.0, axial_across_mm=7.5, axial_product_mm2=60.0, axial_slice=6,
+        )
+        for number in range(1, 16)
+    ]  # fmt: skip
+    numbers = Numbers(measurements=result.measurements, objects=tuple(objects), uncertainty=unsure)
+
+    page = build_page(a_volume, result, {}, numbers)
+
+    for words in ("0.875 to 1.50 mL at thresholds 0.5 and 0.3", "8.0 × 7.5 mm", "product 60 mm², in slice 6"):
+        assert words in page
+    assert "Whole tumour 12" in page
+    assert "3 smaller ones are not listed here" in page
+    assert Tags(page).waiting == []
 
 
 def test_an_empty_mask_is_said(a_volume: Volume) -> None:

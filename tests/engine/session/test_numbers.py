@@ -11,7 +11,7 @@ import pytest
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.events import Snapshot
 from napari_ossnet.engine.export import export_result
-from napari_ossnet.engine.numbers import COLUMNS, numbers_of
+from napari_ossnet.engine.numbers import COLUMNS, numbers_of, unsure_between
 from napari_ossnet.engine.session import SegmentationSession
 
 
@@ -57,6 +57,23 @@ def test_thresholds_around_the_usual_one_bracket_the_volume(a_session, a_volume,
     assert not any(isinstance(event, Snapshot) for event in events)
     assert a_session.result is result
     assert json.dumps(numbers_of(result, uncertainty=unsure).as_dict())
+
+
+def test_a_region_has_an_uncertainty_of_its_own(a_session, a_volume, toy):
+    toy.run(a_session.segment(toy.request(a_volume)))
+    _, part = toy.run(a_session.refine_region((5, 5, 3), (20, 33, 32), 2))
+    _, again = toy.run(a_session.refine_region((5, 5, 3), (20, 33, 32), 2))
+
+    _, unsure = toy.run(a_session.uncertainty(0.4, 0.6, part))
+
+    low, high = unsure.volumes_ml()
+    assert low < part.whole.volume_ml < high < 1.2 * part.whole.volume_ml
+    assert again.evaluated_locations == 0
+
+
+@pytest.mark.parametrize(("threshold", "expected"), [(0.5, (0.4, 0.6)), (0.1, (0.05, 0.2)), (0.95, (0.85, 0.975))])
+def test_thresholds_to_either_side_stay_between_0_and_1(threshold, expected):
+    assert unsure_between(threshold) == pytest.approx(expected)
 
 
 def test_uncertainty_before_any_scan_is_refused(toy):
