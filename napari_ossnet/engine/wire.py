@@ -5,21 +5,23 @@ Arrays are written to the exchange folder and stand in the JSON as file names. W
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from napari_ossnet.engine.assignment import stack_volumes
-from napari_ossnet.engine.catalogue import CatalogueEntry, local_path
+from napari_ossnet.engine.catalogue import CatalogueEntry, find_weights, local_path
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.events import Message, Progress, Snapshot
 from napari_ossnet.engine.exchange import Exchange
+from napari_ossnet.engine.model_card import read_card
 from napari_ossnet.engine.segmentation import Segmentation
 from napari_ossnet.engine.session import SegmentRequest
 from napari_ossnet.engine.shapes import LabelMap
 from napari_ossnet.engine.surface import extract_surface
-from napari_ossnet.engine.tasks import get_task
+from napari_ossnet.engine.task_definition import Task
+from napari_ossnet.engine.tasks import TASKS, get_task
 from napari_ossnet.engine.volume import Volume
 
 Words = dict[str, Any]
@@ -44,23 +46,66 @@ def volume_from_words(words: Words, exchange: Exchange) -> Volume:
     )
 
 
-def request_from_words(words: Words, exchange: Exchange) -> tuple[SegmentRequest, list[Message]]:
-    """The request of a ``segment`` command, and what there is to say about its images.
+@dataclass(frozen=True, slots=True)
+class HandedScan:
+    """A scan that a command has handed over, the words that named it, and what there was to say about its images."""
 
-    ``images`` maps each modality of the task to a volume; what the command does not name keeps the request's default.
+    words: Words
+    volume: Volume
+    messages: list[Message]
+
+    @property
+    def image_names(self) -> dict[str, str]:
+        """The name of the image of each modality, as the parent calls it."""
+        return {modality: ", ".join(image["channels"]) for modality, image in self.words["images"].items()}
+
+    def is_of(self, words: Words) -> bool:
+        """Whether a command names the same files for the same task; a name is used once, so they hold the same."""
+        return self.words == _scan_words(words)
+
+
+def scan_from_words(words: Words, exchange: Exchange) -> HandedScan:
+    """The scan of a ``segment`` command, whose ``images`` map each modality of the task to a volume.
 
     Raises:
-        InputError: A setting is unknown or missing, or the images don't make a scan of the task.
+        InputError: ``task`` or ``images`` is missing, or the images don't make a scan of the task.
+    """
+    missing = [name for name in ("task", "images") if name not in words]
+    if missing:
+        raise InputError(f"A segment command needs task and images; {', '.join(missing)} is missing.")
+    images = {name: volume_from_words(image, exchange) for name, image in words["images"].items()}
+    return HandedScan(_scan_words(words), *stack_volumes(_task_of(words), images))
+
+
+def _task_of(words: Words) -> Task:
+    """The task that a command names: one of ours, or the one that its weights bring along."""
+    if words["task"] not in TASKS and words.get("weights"):
+        task = read_card(find_weights(words["task"], weights=words["weights"])).task
+        if task.name == words["task"]:
+            return task
+    return get_task(words["task"])
+
+
+def _scan_words(words: Words) -> Words:
+    return {name: words.get(name) for name in ("task", "images")}
+
+
+def request_from_words(words: Words, volume: Volume) -> SegmentRequest:
+    """The request of a ``segment`` command; what the command does not name keeps the request's default.
+
+    Args:
+        words: The command.
+        volume: Its scan, from ``scan_from_words``.
+
+    Raises:
+        InputError: A setting is unknown.
     """
     settings = ("variant", "weights", "device", "memory_bytes", "step", "schedule", "threshold")
     unknown = sorted(set(words) - {*settings, "task", "images", "command", "id", "is_live"})
-    if unknown or not {"task", "images"} <= set(words):
-        raise InputError(f"A segment command needs task and images, may have {', '.join(settings)}, not {unknown}.")
-    task = get_task(words["task"])
-    images = {name: volume_from_words(image, exchange) for name, image in words["images"].items()}
-    volume, messages = stack_volumes(task, images)
+    if unknown:
+        raise InputError(f"A segment command may have {', '.join(settings)}, not {', '.join(unknown)}.")
     chosen = {name: words[name] for name in settings if words.get(name) is not None}
-    return SegmentRequest(volume=volume, task=task.name, **chosen), messages
+    return SegmentRequest(volume=volume, task=words["task"], **chosen)
 
 
 def progress_to_words(progress: Progress) -> Words:

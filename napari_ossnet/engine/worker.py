@@ -7,7 +7,8 @@ once, a scan is encoded once. The protocol, a JSON object a line:
 - events: ``{"event": NAME, "id": N, ...}`` with the id of the command that they answer. Each job ends with exactly one
   of ``done``, ``result``, ``failed`` and ``cancelled``.
 
-When stdin ends, the parent is gone: the process ends as well, also in the middle of a run.
+When stdin ends, the parent is gone: the process ends as well, also in the middle of a run, and takes the exchange
+folder with it if the parent had made that for it (``--own-exchange``).
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ import contextlib
 import json
 import os
 import queue
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Generator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -31,6 +34,7 @@ from napari_ossnet.engine.events import Event, Message, Progress, Snapshot
 from napari_ossnet.engine.exchange import Exchange
 from napari_ossnet.engine.segmentation import Segmentation
 from napari_ossnet.engine.session import SegmentationSession
+from napari_ossnet.engine.torch_errors import is_out_of_memory, out_of_memory
 
 Words = wire.Words
 #: Seconds that a run gets to come to its next event once the parent is gone.
@@ -44,12 +48,21 @@ class Worker:
         exchange: Where arrays are handed over.
         output: Takes a JSON line an event.
         session: Does the work.
+        on_orphaned: Called when the parent is gone without having said ``quit``.
     """
 
-    def __init__(self, exchange: Exchange, output: TextIO, session: SegmentationSession | None = None) -> None:
+    def __init__(
+        self,
+        exchange: Exchange,
+        output: TextIO,
+        session: SegmentationSession | None = None,
+        on_orphaned: Callable[[], None] | None = None,
+    ) -> None:
         self._exchange = exchange
         self._output = output
         self._session = session or SegmentationSession()
+        self._on_orphaned = on_orphaned
+        self._scan: wire.HandedScan | None = None
         self._writing = threading.Lock()
         self._commands: queue.Queue[Words | None] = queue.Queue()
         self._cancelled: set[Any] = set()
@@ -93,6 +106,9 @@ class Worker:
                 break
             else:
                 self._commands.put(command)
+        else:
+            if self._on_orphaned is not None:
+                self._on_orphaned()
         self._commands.put(None)
         # A run that does not reach its next event in time ends with the process: no orphan stays behind.
         timer = threading.Timer(GRACE_S, os._exit, args=(0,))
@@ -111,8 +127,14 @@ class Worker:
             answer = {"event": "cancelled"}
         except EngineError as error:
             answer = {"event": "failed", "kind": type(error).__name__, "text": str(error)}
+        except ImportError as error:
+            text = f"A Python package that the engine needs is missing or broken ({error}); install it again."
+            answer = {"event": "failed", "kind": "ImportError", "text": text}
         except Exception as error:  # the parent must hear of a programming error too; it would wait for ever
-            answer = {"event": "failed", "kind": type(error).__name__, "text": f"The engine failed: {error!r}."}
+            if is_out_of_memory(error):
+                answer = {"event": "failed", "kind": "OutOfMemoryError", "text": str(out_of_memory())}
+            else:
+                answer = {"event": "failed", "kind": type(error).__name__, "text": f"The engine failed: {error!r}."}
         self._cancelled.discard(number)
         self._send({**answer, "id": number})
 
@@ -160,11 +182,18 @@ class Worker:
                 self._send({**wire.snapshot_to_words(event, shape, self._exchange), "id": number})
 
     def _segment(self, command: Words) -> Words:
-        request, messages = wire.request_from_words(command, self._exchange)
-        for message in messages:
+        scan = self._scan_of(command)
+        for message in scan.messages:
             self._send({**wire.message_to_words(message), "id": command.get("id")})
-        result: Segmentation = self._follow(command, self._session.segment(request), request.volume.shape)
+        request = wire.request_from_words(command, scan.volume)
+        result: Segmentation = self._follow(command, self._session.segment(request), scan.volume.shape)
         return wire.result_to_words(result, self._exchange)
+
+    def _scan_of(self, command: Words) -> wire.HandedScan:
+        """The scan of a command; the one before where the same files are named, so that it is not encoded again."""
+        if self._scan is None or not self._scan.is_of(command):
+            self._scan = wire.scan_from_words(command, self._exchange)
+        return self._scan
 
     def _rethreshold(self, command: Words) -> Words:
         steps = self._session.rethreshold(float(command["threshold"]))
@@ -177,12 +206,16 @@ class Worker:
 
     def _export(self, command: Words) -> Words:
         from napari_ossnet.engine.export import export_result
+        from napari_ossnet.engine.report_page import write_report_page
 
-        result = self._session.result
-        if result is None:
+        result, scan = self._session.result, self._scan
+        if result is None or scan is None:
             raise InputError("There is no result to export yet; segment a scan first.")
         path = Path(command["path"])
-        export_result(result, path)
+        if path.suffix.lower() == ".html":
+            write_report_page(path, scan.volume, result, scan.image_names)
+        else:
+            export_result(result, path)
         return {"event": "done", "path": str(path)}
 
     def _weights(self, command: Words) -> Words:
@@ -218,6 +251,7 @@ class Worker:
 
     def _release(self, command: Words) -> Words:
         self._session.release()
+        self._scan = None
         return {"event": "done"}
 
 
@@ -237,11 +271,16 @@ def main() -> None:
     """Serves the process that started this one."""
     parser = argparse.ArgumentParser(description="The engine as a child process; JSON lines in, JSON lines out.")
     parser.add_argument("--exchange", required=True, help="An existing folder for arrays.")
+    parser.add_argument(
+        "--own-exchange", action="store_true", help="Remove that folder if the parent is gone without a word."
+    )
     arguments = parser.parse_args()
     # Whatever libraries print goes to stderr: stdout belongs to the protocol.
     output = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    Worker(Exchange(arguments.exchange), output).run(sys.stdin)
+    remove = partial(shutil.rmtree, arguments.exchange, ignore_errors=True)
+    worker = Worker(Exchange(arguments.exchange), output, on_orphaned=remove if arguments.own_exchange else None)
+    worker.run(sys.stdin)
     output.flush()
 
 
