@@ -177,6 +177,7 @@ def _description(highdicom: Any, number: int, item: SegmentClass, segmentation: 
         ),
         tracking_uid=highdicom.UID(),
         tracking_id=item.name,
+        display_color=highdicom.color.CIELabColor.from_rgb(*item.color),
     )
 
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from napari_ossnet.engine.volume import Volume
 
 _PAPER, _INK, _FAINT = "#0f1419", "#e8edf2", "#8a97a5"
+#: Inches that the slices and the surface take together.
+_PANELS_HIGH = 6.468
 #: More of the scan than this is no anatomy within air, but a tight crop: shown as glass it would be a box.
 _FULL_SHARE = 0.85
 #: The anatomy is shown on at most this many voxels an axis.
@@ -45,21 +47,36 @@ def draw_picture(path: str | Path, volume: Volume, segmentation: Segmentation) -
         figure.savefig(temporary, format="png", facecolor=_PAPER)
 
 
-def build_figure(volume: Volume, segmentation: Segmentation) -> Figure:
-    """The picture as a matplotlib figure that belongs to no window."""
+def build_figure(volume: Volume, segmentation: Segmentation, *, has_text: bool = True) -> Figure:
+    """The picture as a matplotlib figure that belongs to no window.
+
+    Args:
+        volume: The scan; its first channel is shown.
+        segmentation: The result.
+        has_text: Whether numbers, legend and provenance stand around it; a page has them beside it.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(15, 8.4), dpi=110, facecolor=_PAPER)
+    # Inches below and above the panels.
+    below, above = (0.672, 1.26) if has_text else (0.15, 0.15)
+    figure = Figure(figsize=(15, below + _PANELS_HIGH + above), dpi=110, facecolor=_PAPER)
     FigureCanvasAgg(figure)
+
+    def panel(left: float, bottom: float, width: float, high: float) -> Axes:
+        """Axes whose height is given as a share of that of all panels."""
+        total = figure.get_figheight()
+        return figure.add_axes((left, (below + bottom * _PANELS_HIGH) / total, width, high * _PANELS_HIGH / total))
+
     axial, coronal, sagittal = slice_views(volume, segmentation)
     colors = _colors(segmentation)
-    _draw_slice(figure.add_axes((0.015, 0.08, 0.36, 0.77)), axial, colors)
-    _draw_slice(figure.add_axes((0.385, 0.475, 0.22, 0.375)), coronal, colors)
-    _draw_slice(figure.add_axes((0.385, 0.08, 0.22, 0.375)), sagittal, colors)
-    _draw_surface(figure.add_axes((0.615, 0.08, 0.37, 0.77)), volume, segmentation, colors)
-    _write_header(figure, segmentation, colors)
-    _write_footer(figure, segmentation)
+    _draw_slice(panel(0.015, 0, 0.36, 1), axial, colors)
+    _draw_slice(panel(0.385, 0.513, 0.22, 0.487), coronal, colors)
+    _draw_slice(panel(0.385, 0, 0.22, 0.487), sagittal, colors)
+    _draw_surface(panel(0.615, 0, 0.37, 1), volume, segmentation, colors)
+    if has_text:
+        _write_header(figure, segmentation, colors)
+        _write_footer(figure, segmentation)
     return figure
 
 
@@ -82,11 +99,10 @@ def _draw_slice(axes: Axes, view: SliceView, colors: dict[int, tuple[float, floa
     extent = (0.0, columns * width, rows * height, 0.0)
     axes.imshow(view.image, cmap="gray", vmin=0, vmax=1, extent=extent, interpolation="lanczos", aspect="equal")
     x, y = (np.arange(columns) + 0.5) * width, (np.arange(rows) + 0.5) * height
-    for label, color in colors.items():
-        cut = np.asarray(view.labels == label, dtype=np.float32)
-        if cut.any() and min(cut.shape) > 1:
-            axes.contourf(x, y, cut, levels=[0.5, 1.5], colors=[color], alpha=0.16)
-            axes.contour(x, y, cut, levels=[0.5], colors=[color], linewidths=1.6)
+    for label, heights in view.heights.items():
+        if min(heights.shape) > 1:
+            axes.contourf(x, y, heights, levels=[0.0, np.inf], colors=[colors[label]], alpha=0.16)
+            axes.contour(x, y, heights, levels=[0.0], colors=[colors[label]], linewidths=1.6)
     _letter_sides(axes, view)
     _draw_scale_bar(axes, columns * width, rows * height)
 
@@ -98,7 +114,7 @@ def _letter_sides(axes: Axes, view: SliceView) -> None:
     axes.text(0.988, 0.5, right, ha="right", va="center", **style)
     axes.text(0.5, 0.988, top, ha="center", va="top", **style)
     axes.text(0.5, 0.012, bottom, ha="center", va="bottom", **style)
-    axes.text(0.012, 0.988, f"{view.title} {view.number + 1}", ha="left", va="top", **(style | {"color": _INK}))
+    axes.text(0.012, 0.988, f"{view.title} {view.number}", ha="left", va="top", **(style | {"color": _INK}))
 
 
 def _halo() -> list[Any]:
@@ -193,13 +209,15 @@ def _provenance(segmentation: Segmentation) -> str:
         f"{segmentation.evaluated_locations:,} locations",
         f"{segmentation.timings.elapsed_s:.1f} s on {made_by.device}",
     ]
-    if segmentation.region is not None and segmentation.region.factor > 1:
-        parts.append(f"voxels {segmentation.region.factor:g} times finer: interpolated beyond the scan's resolution")
     return "  ·  ".join(parts)
 
 
 def _write_footer(figure: Figure, segmentation: Segmentation) -> None:
     figure.text(0.015, 0.035, RESEARCH_NOTICE, color="#e3b341", fontsize=10.5, va="center")
+    region = segmentation.region
+    if region is not None and region.factor > 1:
+        note = f"voxels {region.factor:g}× finer: interpolated beyond the scan's resolution"
+        figure.text(0.53, 0.035, note, color=_INK, fontsize=9.5, ha="center", va="center")
     version = segmentation.provenance.versions.get("napari_ossnet", "")
     made_by = f"napari-ossnet {version}  ·  SHA-256 of the weights {segmentation.provenance.sha256[:12]}…"
     figure.text(0.985, 0.035, made_by, color=_FAINT, fontsize=9.5, ha="right", va="center")

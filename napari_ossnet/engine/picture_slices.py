@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_ossnet.engine.geometry import Orientation, spacing_of, world_to_voxel
+from napari_ossnet.engine.picture_outlines import FieldOutlines
 
 if TYPE_CHECKING:
     from napari_ossnet.engine.segmentation import Segmentation
@@ -32,13 +33,16 @@ class SliceView:
         image: Grey values from 0 to 1 (rows, columns).
         labels: The mask's labels there (rows, columns).
         pixel_mm: Height and width of a pixel.
+        heights: For each label in the mask there, how far each pixel is above the decision: the outline is where it
+            is 0, between the pixels' centres (rows, columns).
         letters: Where left, right, top and bottom of the slice point to in the patient.
-        number: Index of the slice along its axis, in the order right, front, head.
+        number: Index of the slice along its axis, counted from 0 in the mask's own order.
     """
 
     title: str
     image: np.ndarray
     labels: np.ndarray
+    heights: dict[int, np.ndarray]
     pixel_mm: tuple[float, float]
     letters: tuple[str, str, str, str]
     number: int
@@ -53,11 +57,31 @@ def slice_views(volume: Volume, segmentation: Segmentation) -> tuple[SliceView, 
     """
     shape = segmentation.labels.shape
     orientation = Orientation.between(segmentation.affine, (shape[0], shape[1], shape[2]), "RAS")
-    labels = orientation.to_task(segmentation.labels)
-    affine = segmentation.affine @ orientation.scan_from_task
+    turned = _Turned(
+        labels=orientation.to_task(segmentation.labels),
+        affine=segmentation.affine @ orientation.scan_from_task,
+        orientation=orientation,
+        outlines=FieldOutlines.of(segmentation, orientation),
+    )
     window = _window(volume, segmentation.task.kind)
-    sagittal, coronal, axial = (_view(volume, labels, affine, axis, window) for axis in range(3))
+    sagittal, coronal, axial = (_view(volume, turned, axis, window) for axis in range(3))
     return axial, coronal, sagittal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Turned:
+    """The mask with its axes to the right, front and head."""
+
+    labels: np.ndarray
+    affine: Affine
+    orientation: Orientation
+    outlines: FieldOutlines
+
+    def own_number(self, axis: int, number: int) -> int:
+        """The index of a slice in the mask's own order."""
+        corner = np.zeros((1, 3), dtype=np.int64)
+        corner[0, axis] = number
+        return int(self.orientation.scan_indices(corner)[0, self.orientation.scan_axes[axis]])
 
 
 #: For each RAS axis that is cut: the plane's name, the axis that runs to the right and the one that runs up, whether
@@ -69,23 +93,25 @@ _PLANES = (
 )
 
 
-def _view(volume: Volume, labels: np.ndarray, affine: Affine, axis: int, window: tuple[float, float]) -> SliceView:
+def _view(volume: Volume, turned: _Turned, axis: int, window: tuple[float, float]) -> SliceView:
     title, across, upward, is_mirrored, letters = _PLANES[axis]
-    areas = np.count_nonzero(labels, axis=(across, upward))
-    number = int(areas.argmax()) if areas.any() else labels.shape[axis] // 2
-    image = _sampled(volume, affine, labels.shape, axis, number)
+    areas = np.count_nonzero(turned.labels, axis=(across, upward))
+    number = int(areas.argmax()) if areas.any() else turned.labels.shape[axis] // 2
+    image = _sampled(volume, turned.affine, turned.labels.shape, axis, number)
     low, high = window
     grey = np.clip((image - low) / max(high - low, 1e-6), 0.0, 1.0)
-    spacing = spacing_of(affine)
-    cut = np.take(labels, number, axis=axis)
+    spacing = spacing_of(turned.affine)
+    cut = np.take(turned.labels, number, axis=axis)
     box = _box_without_air(grey, cut)
+    heights = turned.outlines.heights_on(cut, axis, number)
     return SliceView(
         title=title,
         image=_as_shown(grey[box], is_mirrored),
         labels=_as_shown(cut[box], is_mirrored),
+        heights={label: _as_shown(plane[box], is_mirrored) for label, plane in heights.items()},
         pixel_mm=(spacing[upward], spacing[across]),
         letters=letters,
-        number=number,
+        number=turned.own_number(axis, number),
     )
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from napari_ossnet.engine.atomic import atomic_path
 from napari_ossnet.engine.numbers import Numbers, ObjectNumbers, numbers_of
+from napari_ossnet.engine.published_weights import CITATION
 from napari_ossnet.engine.segmentation import RESEARCH_NOTICE
 
 if TYPE_CHECKING:
@@ -26,11 +27,7 @@ _STYLE = """
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e8edf2; --paper: #0f1419; --faint: #93a1af; --line: #2a333d; --card: #182028; --mark: #ff7a6b;
     --warn: #2b2615; } }
-@page { size: A4; margin: 12mm; }
-@media print { :root { --ink: #1b2733; --paper: #ffffff; --faint: #5c6b7a; --line: #d9e0e7; --card: #f4f6f8;
-    --mark: #d1495b; --warn: #fff6dd; } body { font-size: 11.5px !important; padding: 0 !important; }
-  * { -webkit-print-color-adjust: exact; print-color-adjust: exact; }
-  section, .cards, img { break-inside: avoid; } }
+@page { size: A4; margin: 9mm 12mm; }
 body { font: 15px/1.5 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; color: var(--ink);
   background: var(--paper); margin: 0 auto; padding: 2rem; max-width: 68rem; }
 h1 { font-size: 1.75em; line-height: 1.2; margin: 0; } h2 { font-size: 1.1em; margin: 1.8em 0 .4em; }
@@ -45,12 +42,20 @@ th, td { text-align: left; padding: .35em .8em .35em 0; border-bottom: 1px solid
 th { font-weight: 600; } td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
 td:first-child { color: var(--faint); } .facts td:first-child { width: 13em; }
 .wrap { overflow-wrap: anywhere; } .faint { color: var(--faint); }
+.legend span { margin-right: 1.2em; color: var(--ink); }
+.legend i { display: inline-block; width: .8em; height: .8em; border-radius: 2px; margin-right: .45em; }
 svg { display: block; width: 100%; max-width: 42rem; }
-svg text { fill: var(--faint); font-size: 12px; } svg .line { stroke: var(--mark); fill: none; stroke-width: 2; }
-svg circle { fill: var(--mark); } svg .axis { stroke: var(--line); }
+svg text { fill: var(--faint); font-size: 12px; } svg rect { fill: var(--mark); }
+@media print { :root { --ink: #1b2733; --paper: #ffffff; --faint: #5c6b7a; --line: #d9e0e7; --card: #f4f6f8;
+    --mark: #d1495b; --warn: #fff6dd; } body { font-size: 10px; line-height: 1.3; padding: 0; }
+  img { width: 78%; margin: .4em auto; } svg { max-width: 27rem; } .card b { font-size: 1.4em; } .cards { margin: .6em 0; }
+  th, td { padding: .14em .8em .14em 0; } h2 { margin: .9em 0 .2em; }
+  * { -webkit-print-color-adjust: exact; print-color-adjust: exact; }
+  section, .cards, img { break-inside: avoid; } }
 """
 #: The picture in the page: sharp on a screen with twice the pixels and on paper.
 _PICTURE_DPI = 150
+_OSS_NETS = ("o-net", "a", "b", "c", "d", "x")
 #: Objects that the page lists; the table of numbers has them all.
 _MOST_OBJECTS = 12
 
@@ -92,14 +97,18 @@ def build_page(
         f'<p class="notice"><strong>{escape(RESEARCH_NOTICE)}</strong></p>',
         *([] if segmentation.is_empty else [_cards(segmentation, numbers)]),
         f'<img alt="Slices with the outline beside the surface" src="{picture}">',
+        _legend(segmentation),
         *(f'<p class="notice">{escape(message)}</p>' for message in segmentation.messages),
         _classes(segmentation, numbers),
         _section("Objects", _objects(numbers)) if numbers.objects else "",
         _section("The run", _steps_chart(segmentation)),
         _section("Where it is from", _provenance(volume, segmentation, images)),
     ]
-    if segmentation.provenance.citation:
-        parts.append(_section("Please cite", f"<p>{escape(segmentation.provenance.citation)}</p>"))
+    made_by = segmentation.provenance
+    method = [CITATION] if made_by.variant in _OSS_NETS and made_by.citation != CITATION else []
+    citations = [*method, made_by.citation]
+    if any(citations):
+        parts.append(_section("Please cite", "".join(f"<p>{escape(text)}</p>" for text in citations if text)))
     body = "\n".join(parts)
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
     return (
@@ -114,15 +123,16 @@ def _section(title: str, content: str) -> str:
 def _picture(volume: Volume, segmentation: Segmentation) -> str:
     from napari_ossnet.engine.picture import build_figure
 
-    figure = build_figure(volume, segmentation)
+    figure = build_figure(volume, segmentation, has_text=False)
     png = io.BytesIO()
     figure.savefig(png, format="png", facecolor=figure.get_facecolor(), dpi=_PICTURE_DPI)
     return base64.b64encode(png.getvalue()).decode("ascii")
 
 
 def _volume(value_ml: float) -> str:
-    """A volume as digits: three behind the point below a millilitre."""
-    return f"{value_ml:.3f}" if value_ml < 1 else f"{value_ml:.2f}"
+    """A volume as digits: more behind the point where there are fewer before it."""
+    digits = 3 if value_ml < 1 else 2 if value_ml < 100 else 1
+    return f"{value_ml:,.{digits}f}"
 
 
 def _cards(segmentation: Segmentation, numbers: Numbers) -> str:
@@ -134,10 +144,12 @@ def _cards(segmentation: Segmentation, numbers: Numbers) -> str:
         low, high = unsure.volumes_ml()
         between = f"{unsure.higher_threshold:g} and {unsure.lower_threshold:g}"
         span = f"{_volume(low)} to {_volume(high)} mL at thresholds {between}"
+    pieces = sum(item.label is None for item in numbers.objects)
+    apart = f"across {pieces} objects; " if pieces > 1 else ""
     cards = [
         (f"{_volume(whole.volume_ml)} mL", "volume of the mask", span),
         (f"{_volume(whole.field_volume_ml)} mL", "volume inside the surface", "measured more finely than a voxel"),
-        (f"{whole.max_diameter_mm:.1f} mm", "largest 3D diameter", f"surface {whole.surface_area_cm2:.1f} cm²"),
+        (f"{whole.max_diameter_mm:.1f} mm", "largest 3D diameter", f"{apart}surface {whole.surface_area_cm2:.1f} cm²"),
     ]
     largest = max((item for item in numbers.objects if item.label is whole.label), key=_product, default=None)
     if largest is not None and largest.axial_slice is not None:
@@ -163,9 +175,9 @@ def _classes(segmentation: Segmentation, numbers: Numbers) -> str:
     if len(segmentation.measurements) == 1:
         return ""
     unsure = numbers.uncertainty
-    heads = ["volume, mL", "inside the surface, mL", "surface, cm²", "largest diameter, mm", "voxels"]
+    heads = ["mask, mL", "surface, mL", "area, cm²", "diameter, mm", "voxels"]
     if unsure is not None:
-        heads.insert(2, f"volume at {unsure.higher_threshold:g} to {unsure.lower_threshold:g}, mL")
+        heads.insert(2, f"at {unsure.higher_threshold:g} – {unsure.lower_threshold:g}, mL")
     lines = []
     for position, part in enumerate(segmentation.measurements):
         cells = [_volume(part.volume_ml), _volume(part.field_volume_ml)]
@@ -215,36 +227,43 @@ def _table(heads: Sequence[str], lines: Sequence[tuple[str, Sequence[str]]]) -> 
     return f"<table><tr>{head}</tr>{''.join(rows)}</table>"
 
 
+def _legend(segmentation: Segmentation) -> str:
+    """What the colours of the picture are."""
+    classes = "".join(
+        f'<span><i style="background: rgb{item.color}"></i>{escape(item.title)}</span>'
+        for item in segmentation.task.classes
+    )
+    note = "R, L, A, P, S, I: right, left, front, back, head, feet; slices are counted from 0."
+    region = segmentation.region
+    if region is not None and region.factor > 1:
+        note += f" Voxels {region.factor:g} times finer than the scan's: interpolated beyond its resolution."
+    return f'<p class="legend faint">{classes}{note}</p>'
+
+
 def _steps_chart(segmentation: Segmentation) -> str:
-    """Locations asked for against time, a point for every step, as SVG."""
-    records = segmentation.snapshots
+    """A row for every step: when it was finished and what had been asked by then, as SVG."""
+    records, times = segmentation.snapshots, segmentation.timings
     if not records:
         return ""
-    width, height, left, bottom = 640, 190, 70, 40
-    last_s = max(record.elapsed_s for record in records) or 1.0
-    most = max(record.evaluated_locations for record in records) or 1
-    points = [
-        (
-            left + record.elapsed_s / last_s * (width - left - 60),
-            height - bottom - record.evaluated_locations / most * 110,
-        )
-        for record in records
+    last_s = max(records[-1].elapsed_s, 1e-6)
+    rows = [("encoded", times.encoding_s, "")] if times.encoding_s >= 0.01 * last_s else []
+    rows += [
+        (f"step {record.step:g}", record.elapsed_s, f", {record.evaluated_locations:,} locations") for record in records
     ]
-    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    marks = "".join(
-        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4"/><text x="{x:.1f}" y="{y - 10:.1f}" text-anchor="middle">'
-        f"step {record.step:g}</text>"
-        for (x, y), record in zip(points, records, strict=True)
-    )
-    base = height - bottom
+    height = 24 * len(rows)
+    lines = []
+    for number, (name, elapsed_s, locations) in enumerate(rows):
+        y, length = 24 * number, max(2.0, 300 * elapsed_s / last_s)
+        lines.append(
+            f'<text x="70" y="{y + 16}" text-anchor="end">{name}</text>'
+            f'<rect x="80" y="{y + 5}" width="{length:.1f}" height="14" rx="3"/>'
+            f'<text x="{90 + length:.1f}" y="{y + 16}">{elapsed_s:.2f} s{locations}</text>'
+        )
+    label = "When every step was finished"
     return (
-        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="Locations asked for against time">'
-        f'<path class="axis" d="M{left} {base}H{width - 40}"/><polyline class="line" points="{line}"/>{marks}'
-        f'<text x="{left}" y="{base + 18}">0 s</text>'
-        f'<text x="{width - 60}" y="{base + 18}" text-anchor="middle">{last_s:.1f} s</text>'
-        f'<text x="{left - 8}" y="{points[-1][1]:.1f}" text-anchor="end">{most:,}</text>'
-        f'<text x="{left - 8}" y="{base}" text-anchor="end">0</text></svg>'
-        '<p class="faint">Locations that the network was asked for, against time; a dot is a finished step.</p>'
+        f'<svg viewBox="0 0 640 {height}" role="img" aria-label="{label}">{"".join(lines)}</svg>'
+        '<p class="faint">From coarse to fine: when a picture of each step was there, and how many locations the '
+        "network had been asked for by then.</p>"
     )
 
 
@@ -257,11 +276,12 @@ def _provenance(volume: Volume, segmentation: Segmentation, images: Mapping[str,
         "mask": f"{segmentation.whole.voxels:,} voxels",
         "weights": f"{made_by.weights} (variant {made_by.variant}, task {made_by.task})",
         "SHA-256 of the weights": made_by.sha256,
-        "threshold": f"{segmentation.threshold:g}",
-        "schedule": made_by.schedule,
+        "threshold, schedule": f"{segmentation.threshold:g}, {made_by.schedule}",
         "time": f"{times.elapsed_s:.1f} s on {made_by.device}; first picture after {times.first_snapshot_s:.1f} s",
-        "locations asked for": f"{segmentation.evaluated_locations:,}",
-        "peak memory": f"{segmentation.peak_memory_bytes / 2**20:,.0f} MiB",
+        "cost": (
+            f"{segmentation.evaluated_locations:,} locations, "
+            f"{segmentation.peak_memory_bytes / 2**20:,.0f} MiB of memory at most"
+        ),
         "versions": ", ".join(f"{name} {version}" for name, version in made_by.versions.items()),
     }
     if segmentation.region is not None:

@@ -22,7 +22,7 @@ class BandField:
     def __init__(self, snapshot: Snapshot, label: int | None) -> None:
         self._labels = snapshot.labels
         self._label = label
-        heights = _heights(snapshot, label)
+        heights = band_heights(snapshot, label)
         order = np.argsort(_flat(snapshot.band_samples, self._labels.shape), kind="stable")
         self._samples = snapshot.band_samples[order]
         self._heights = heights[order]
@@ -69,7 +69,7 @@ class BandField:
         return values
 
 
-def _heights(snapshot: Snapshot, label: int | None) -> np.ndarray:
+def band_heights(snapshot: Snapshot, label: int | None) -> np.ndarray:
     """How far each band sample is above the decision, float32 (n,): positive where it is inside."""
     logits = snapshot.band_logits
     offset = math.log(snapshot.threshold / (1 - snapshot.threshold))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.image
 import numpy as np
 import pytest
+from skimage.measure import find_contours
 
 from napari_ossnet.engine.errors import OutputError
 from napari_ossnet.engine.events import Snapshot
@@ -96,7 +98,27 @@ class TestSlices:
         for one, other in zip(expected, turned, strict=True):
             np.testing.assert_array_equal(one.labels, other.labels)
             np.testing.assert_allclose(one.image, other.image, atol=1e-4)
-            assert (one.pixel_mm, one.number) == (other.pixel_mm, other.number)
+            assert one.pixel_mm == other.pixel_mm
+        # Each slice has the number that it has in the file at hand: the first two axes are turned round here.
+        axial, coronal, sagittal = (view.number for view in expected)
+        assert [view.number for view in turned] == [axial, SHAPE[1] - 1 - coronal, SHAPE[0] - 1 - sagittal]
+
+    def test_outlines_follow_the_field_between_the_pixels(self) -> None:
+        labels = ball()
+        # The band's logits are distances in mm; next to the boundary they are known.
+        heights = RADIUS - np.linalg.norm(world_grid(AFFINE, SHAPE) - CENTER, axis=-1)
+        band = np.argwhere(np.abs(heights) < 3)
+        segmentation = a_segmentation(labels)
+        logits = heights[tuple(band.T)][:, None].astype(np.float32)
+        snapshot = replace(segmentation.snapshot, band_samples=band, band_logits=logits)
+        axial, _, _ = slice_views(a_scan(), replace(segmentation, snapshot=snapshot))
+        (outline,) = find_contours(axial.heights[1], 0.0)
+        middle = (outline.min(axis=0) + outline.max(axis=0)) / 2
+        np.testing.assert_allclose(np.linalg.norm(outline - middle, axis=1), RADIUS, atol=0.1)
+
+    def test_without_a_band_outlines_follow_the_mask(self) -> None:
+        axial, _, _ = slice_views(a_scan(), a_segmentation(ball()))
+        np.testing.assert_array_equal(axial.heights[1] > 0, axial.labels == 1)
 
     def test_a_refined_region_shows_the_scan_at_its_place(self) -> None:
         fine = np.diag([0.5, 0.5, 0.5, 1.0])

@@ -116,9 +116,10 @@ def test_names_and_messages_are_text_and_not_markup(a_page: str) -> None:
         assert words in a_page
 
 
-def test_every_step_is_a_dot_in_the_chart(a_page: str) -> None:
-    assert a_page.count("<circle") == 2
+def test_every_step_is_a_bar_in_the_chart(a_page: str) -> None:
+    assert a_page.count("<rect") == 1 + 2
     assert "step 2</text>" in a_page
+    assert "0.50 s, 400 locations" in a_page
 
 
 def test_objects_and_uncertainty_are_told_with_their_units(a_volume: Volume) -> None:
