@@ -48,7 +48,8 @@ svg { display: block; width: 100%; max-width: 42rem; }
 svg text { fill: var(--faint); font-size: 12px; } svg rect { fill: var(--mark); }
 @media print { :root { --ink: #1b2733; --paper: #ffffff; --faint: #5c6b7a; --line: #d9e0e7; --card: #f4f6f8;
     --mark: #d1495b; --warn: #fff6dd; } body { font-size: 10px; line-height: 1.3; padding: 0; }
-  img { width: 78%; margin: .4em auto; } svg { max-width: 27rem; } .card b { font-size: 1.4em; } .cards { margin: .6em 0; }
+  img { width: 78%; margin: .4em auto; } svg { max-width: 27rem; } .card b { font-size: 1.4em; }
+  .cards { margin: .6em 0; }
   th, td { padding: .14em .8em .14em 0; } h2 { margin: .9em 0 .2em; }
   * { -webkit-print-color-adjust: exact; print-color-adjust: exact; }
   section, .cards, img { break-inside: avoid; } }
