@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 from pathlib import Path
@@ -216,6 +217,28 @@ def test_a_scan_of_another_task_is_refused(a_small_network: PFSeg, a_grid: torch
         _built(a_small_network, a_grid[:1])
     with pytest.raises(InputError, match="another task"):
         _built(a_small_network, a_grid[:, :40])
+
+
+def test_without_guidance_its_features_are_zero(a_small_network: PFSeg, a_grid: torch.Tensor) -> None:
+    without = PFSeg(PFSegConfig.from_dict(SMALL.to_dict() | {"guidance": "none"})).eval()
+    without.load_state_dict(a_small_network.state_dict())
+    images = grid_images(SMALL, a_grid[None])
+    crop = crop_guidance(SMALL, images.full_resolution)
+    with torch.no_grad():
+        encoding = a_small_network.encode(images.low_resolution, crop)
+        assert encoding.bottleneck[:, 256:].abs().max() > 0.1
+        encoding.bottleneck[:, 256:] = 0
+        expected = a_small_network.decode(encoding, "seg")
+        found, _ = without(images.low_resolution, crop)
+    assert torch.allclose(found, expected, atol=1e-6)
+    assert _built(without, a_grid).guidance_start == centred_start(SMALL)
+
+
+def test_an_output_too_small_to_be_normed_is_refused_and_not_chosen() -> None:
+    with pytest.raises(InputError, match="nothing to norm"):
+        PFSegConfig(box_start=(0, 0, 0), box_stop=(9, 9, 9), output_shape=(32, 32, 32))
+    task = dataclasses.replace(get_task("hippocampus"), grid_shape=(16, 16, 16), latent_grid=(2, 2, 2))
+    assert tuple(config_for_task("pfseg", task)["output_shape"]) == (64, 64, 64)
 
 
 def test_settings_that_cannot_be_built_are_all_named() -> None:

@@ -26,6 +26,8 @@ Triple = tuple[int, int, int]
 MULTIPLE = 32
 #: Largest output extent where none is published.
 LARGEST_EXTENT = 192
+#: Channels that the guidance adds to the bottleneck.
+GUIDANCE_FEATURES = 64
 #: Slope of every leaky ReLU.
 SLOPE = 0.01
 #: Voxels that the published code cuts off on each in-plane side of a BraTS scan, and its output.
@@ -50,8 +52,9 @@ class PFSegConfig:
     box_stop: Triple
     #: Voxels of the output, in the network's axis order; the input has half of them, the guidance a quarter.
     output_shape: Triple = BRATS_OUTPUT
-    #: Where the guidance is cropped: at the centre, as published, or where a first pass sees the object.
-    guidance: Literal["centre", "object"] = "centre"
+    #: Where the guidance is cropped: at the centre, as published, or where a first pass sees the object; ``none``
+    #: leaves the guidance out, as in the published ablation.
+    guidance: Literal["centre", "object", "none"] = "centre"
 
     def __post_init__(self) -> None:
         """Refuse what no network can be built from.
@@ -64,12 +67,14 @@ class PFSegConfig:
         problems = []
         if len(self.output_shape) != 3 or any(extent <= 0 or extent % MULTIPLE for extent in self.output_shape):
             problems.append(f"the output's extents must be multiples of {MULTIPLE}, not {self.output_shape}")
+        elif set(self.output_shape) == {MULTIPLE}:
+            problems.append(f"an output of {MULTIPLE}^3 leaves nothing to norm at the bottleneck; double an extent")
         if any(start + 1 >= stop for start, stop in zip(self.box_start, self.box_stop, strict=True)):
             problems.append(f"the box from {self.box_start} to {self.box_stop} is empty")
         if sorted(self.axes) != [0, 1, 2]:
             problems.append(f"axes must be a permutation of 0, 1, 2, not {self.axes}")
-        if self.guidance not in ("centre", "object"):
-            problems.append(f"guidance must be centre or object, not '{self.guidance}'")
+        if self.guidance not in ("centre", "object", "none"):
+            problems.append(f"guidance must be centre, object or none, not '{self.guidance}'")
         if self.channel < 0 or self.classes < 1:
             problems.append("the channel can't be negative and there is at least one class")
         if problems:
@@ -161,12 +166,12 @@ class PFSeg(nn.Module):
         for level in range(1, 6):
             self.add_module(f"conv{level}", DoubleConvolution(widths[level - 1], widths[level]))
         guidance: list[nn.Module] = []
-        for width, following in ((1, 16), (16, 32), (32, 64), (64, 64)):
+        for width, following in ((1, 16), (16, 32), (32, 64), (64, GUIDANCE_FEATURES)):
             guidance += [nn.MaxPool3d(2)] if guidance else []
             guidance += [DoubleConvolution(width, following)]
         self.high_freq_extract = nn.Sequential(*guidance)
         for output, channels in (("seg", config.classes), ("sr", 1)):
-            self._add_decoder(output, channels, widths[5] + 64)
+            self._add_decoder(output, channels, widths[5] + GUIDANCE_FEATURES)
 
     def _add_decoder(self, output: str, channels: int, width: int) -> None:
         for level, following in zip(range(6, 11), (128, 64, 32, 32, 32), strict=True):
@@ -192,8 +197,13 @@ class PFSeg(nn.Module):
         for level in range(1, 6):
             features = self.part(f"conv{level}")(functional.max_pool3d(features, 2) if level > 1 else features)
             skips.append(features)
-        bottleneck = torch.cat([skips.pop(), self.high_freq_extract(guidance)], dim=1)
-        return PFSegEncoding(skips=tuple(skips), bottleneck=bottleneck)
+        deepest = skips.pop()
+        if self.config.guidance == "none":
+            # What the guidance encoder makes of a crop without contrast, but for rounding.
+            detail = deepest.new_zeros((len(deepest), GUIDANCE_FEATURES, *deepest.shape[2:]))
+        else:
+            detail = self.high_freq_extract(guidance)
+        return PFSegEncoding(skips=tuple(skips), bottleneck=torch.cat([deepest, detail], dim=1))
 
     def decode_to_input_size(self, encoding: PFSegEncoding, output: Output) -> Tensor:
         """Features (b, 32, ``input_shape``) of one decoder, before its last doubling."""
@@ -236,6 +246,8 @@ def config_for_task(variant: str, task: Task) -> dict[str, Any]:
             box_stop=(stop[0] - BRATS_MARGIN, stop[1] - BRATS_MARGIN, stop[2]),
         ).to_dict()
     i, j, k = (min(LARGEST_EXTENT, -(-extent // MULTIPLE) * MULTIPLE) for extent in task.box_shape)
+    if max(i, j, k) == MULTIPLE:
+        i, j, k = 2 * MULTIPLE, 2 * MULTIPLE, 2 * MULTIPLE
     return PFSegConfig(
         channel=channel,
         classes=classes,
