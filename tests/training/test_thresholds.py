@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from ossnet_training.thresholds import best_threshold_mask, largest_component, otsu_mask
+from scipy.ndimage import gaussian_filter
 
 
 def _channel() -> tuple[np.ndarray, np.ndarray]:
@@ -44,3 +46,19 @@ def test_a_scan_without_contrast_has_no_mask() -> None:
     assert not otsu_mask(np.zeros((4, 4, 4))).any()
     assert not otsu_mask(np.ones((4, 4, 4))).any()
     assert not best_threshold_mask(np.zeros((4, 4, 4)), np.zeros((4, 4, 4), dtype=bool)).any()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_best_threshold_is_that_of_trying_all_of_them(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    channel = gaussian_filter(rng.normal(size=(24, 22, 20)), 1.5) * 100 + 50
+    truth = gaussian_filter(rng.normal(size=channel.shape), 2) > 0.08
+    channel[truth] += rng.uniform(0, 25)
+    channel[:3] = channel[:, -4:] = 0
+
+    def dice(mask: np.ndarray) -> float:
+        return 2 * int((mask & truth).sum()) / int(mask.sum() + truth.sum())
+
+    thresholds = np.quantile(channel[channel != 0], np.linspace(0.5, 0.999, 40))
+    every = [dice(largest_component((channel > t) & (channel != 0))) for t in thresholds]
+    assert dice(best_threshold_mask(channel, truth)) == max(every)
