@@ -14,6 +14,7 @@ from pathlib import Path
 import lightning.pytorch as lightning
 import pytest
 import torch
+from ossnet_training import callbacks
 from ossnet_training.checkpointing import newest_readable, saved_checkpoints
 from ossnet_training.cli import main
 from ossnet_training.recipe_files import load_recipe
@@ -60,13 +61,14 @@ def test_a_name_that_is_taken_is_refused_and_kept(a_recipe: Path, a_data_set: Pa
     assert find_run("tiny").best.read_bytes() == before
 
 
-@pytest.mark.parametrize("variant", ["c", "unet-3d", "unet-2d"])
+@pytest.mark.parametrize("variant", ["c", "unet-3d", "unet-2d", "pfseg"])
 def test_other_variants_train_by_the_same_command(a_recipe: Path, a_data_set: Path, variant: str) -> None:
     text = a_recipe.read_text(encoding="utf-8")
     network = {
         "c": "encoder_channels = [4, 8]\ndecoder_features = 16\ndecoder_blocks = 2\n",
         "unet-3d": "encoder_channels = [8, 16]\ndecoder_channels = [8]\n",
         "unet-2d": "encoder_channels = [8, 16]\ndecoder_channels = [8]\n",
+        "pfseg": "output_shape = [64, 32, 32]\n",
     }[variant]
     start, rest = text.split("[network]")
     a_recipe.write_text(f"{start}[network]\n{network}\n[data]{rest.split('[data]')[1]}", encoding="utf-8")
@@ -81,6 +83,50 @@ def test_adaptive_sampling_in_boxes_and_by_minutes_trains_too(a_recipe: Path, a_
     assert find_run("tiny").best.is_file()
     boxes = ["boxes=4", "box_voxels=8", "epochs=1"]
     assert main(["fit", str(a_recipe), "--data", str(a_data_set), "--name", "boxes", *boxes]) == 0
+
+
+def _validations() -> list[float]:
+    return [row["step"] for row in find_run("tiny").rows() if "dice_whole" in row]
+
+
+def test_validation_by_minutes_goes_on_after_a_resumption(a_recipe: Path, a_data_set: Path) -> None:
+    words = ["every_minutes=1e-9", "checkpoint_seconds=1000"]
+    assert _fit(a_recipe, a_data_set, *words, "epochs=1") == 0
+    assert len(_validations()) == 2
+    assert _fit(a_recipe, a_data_set, *words, "--resume", "auto") == 0
+    assert len(_validations()) == ALL_STEPS
+
+
+def test_minutes_since_the_last_validation_are_counted_over_resumptions(
+    a_recipe: Path, a_data_set: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A minute a step, the first at 0: resumed after two, a run that validates every five does so at its sixth.
+    now = []
+    monkeypatch.setattr(
+        callbacks.Clock, "elapsed_s", property(lambda clock: clock._before_s + 60 * (len(now) - clock.base))
+    )
+    start, end = callbacks.Clock.on_train_start, callbacks.WeightAverage.on_train_batch_end
+
+    def start_counting(clock: callbacks.Clock, *given: object) -> None:
+        start(clock, *given)
+        clock.base = len(now)
+
+    def count(average: callbacks.WeightAverage, *given: object) -> None:
+        now.append(1)
+        end(average, *given)
+
+    monkeypatch.setattr(callbacks.Clock, "base", 0, raising=False)
+    monkeypatch.setattr(callbacks.Clock, "on_train_start", start_counting)
+    monkeypatch.setattr(callbacks.WeightAverage, "on_train_batch_end", count)
+    validated = []
+    monkeypatch.setattr(
+        callbacks.KeepWeights, "on_validation_end", lambda _, trainer, module: validated.append(trainer.global_step)
+    )
+    assert _fit(a_recipe, a_data_set, "every_minutes=5", "epochs=1") == 0
+    assert validated == [2]  # at the end, which a run always judges
+    validated.clear()
+    assert _fit(a_recipe, a_data_set, "every_minutes=5", "--resume", "auto", "epochs=7") == 0
+    assert validated == [6, 12, 14]
 
 
 def _start(a_recipe: Path, a_data_set: Path, a_home: Path, *words: str) -> subprocess.Popen:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from ossnet_training.config import OptimiserSettings
-from ossnet_training.optimisers import Lookahead, build_optimiser, rate_factor, set_rates
+from ossnet_training.optimisers import Lookahead, Plateau, build_optimiser, rate_factor, set_rates
 from torch import nn
 
 from napari_ossnet.engine.networks.pade import PadeActivation
@@ -63,3 +64,45 @@ def test_rates_fall_at_the_milestones_or_with_the_clock() -> None:
     falling = [rate_factor(smooth, progress=p, epoch=0, step=99) for p in (0.0, 0.3, 0.6, 1.0, 1.5)]
     assert falling == sorted(falling, reverse=True)
     assert falling[-1] == pytest.approx(0.01)
+
+
+def test_a_plateau_drops_the_rate_when_torchs_own_schedule_does() -> None:
+    rng = np.random.default_rng(0)
+    scores = np.concatenate([np.linspace(0.1, 0.6, 9), 0.6 - 0.1 * rng.random(15), [0.7], 0.7 - 0.1 * rng.random(12)])
+    optimiser = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    torchs = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, mode="max", patience=4)
+    plateau = Plateau(4)
+    settings = OptimiserSettings(schedule="plateau")
+    factors = []
+    for epoch, score in enumerate(scores, start=1):
+        torchs.step(score)
+        plateau.update(float(score), epoch)
+        resumed = Plateau(4)
+        resumed.load_state_dict(plateau.state_dict())
+        plateau = resumed
+        factors.append(rate_factor(settings, progress=0, epoch=epoch, step=epoch, drops=plateau.drops))
+        assert factors[-1] == pytest.approx(optimiser.param_groups[0]["lr"])
+    assert factors[-1] < 1e-3
+
+
+def test_a_plateaus_patience_is_in_epochs_however_often_a_run_validates() -> None:
+    plateau = Plateau(20)
+    for epoch in range(5, 60, 5):
+        plateau.update(0.5, epoch)
+    # The best was at 5, so that 30 is the first that is more than 20 later, and 55 the next.
+    assert plateau.drops == 2
+
+
+def test_adam_is_torchs_adam() -> None:
+    first, second = (nn.Linear(3, 1) for _ in range(2))
+    second.load_state_dict(first.state_dict())
+    settings = OptimiserSettings(name="adam", learning_rate=1e-2, lookahead_steps=0)
+    for optimiser, network in (
+        (build_optimiser(first, settings), first),
+        (torch.optim.Adam(second.parameters(), lr=1e-2), second),
+    ):
+        for _ in range(3):
+            optimiser.zero_grad()
+            network(torch.ones(2, 3)).square().sum().backward()
+            optimiser.step()
+    assert torch.equal(first.weight, second.weight)

@@ -211,12 +211,25 @@ Command = Annotated[
 ]
 
 
+def settings_last(arguments: Sequence[str]) -> list[str]:
+    """The words with all KEY=VALUE at their end, wherever they were written: the parser takes them in one place."""
+    if not arguments or arguments[0] not in ("fit", "table"):
+        return list(arguments)
+    words: list[str] = []
+    settings: list[str] = []
+    for before, word in zip(("", *arguments), arguments, strict=False):
+        is_value = before.startswith("--") and "=" not in before
+        is_setting = "=" in word and not word.startswith("-") and not is_value
+        (settings if is_setting else words).append(word)
+    return words + settings
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code: 0, 1 for failures, 2 for what the user can correct, 130 for Ctrl-C."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     try:
-        tyro.cli(Command, args=arguments, prog="ossnet-train", description=__doc__).run()
+        words = settings_last(sys.argv[1:] if arguments is None else arguments)
+        tyro.cli(Command, args=words, prog="ossnet-train", description=__doc__).run()
     except (InputError, WeightsError) as error:
         print(error, file=sys.stderr)
         return 2

@@ -51,7 +51,7 @@ class SamplingSettings:
 class OptimiserSettings:
     """How weights move."""
 
-    name: Literal["radam", "adamw"] = "radam"
+    name: Literal["radam", "adamw", "adam"] = "radam"
     learning_rate: float = 3e-4
     #: The Pade activation units' own rate; they have no weight decay.
     pade_learning_rate: float = 1e-2
@@ -59,9 +59,11 @@ class OptimiserSettings:
     #: Lookahead's fast steps a slow one (Zhang et al., 2019); 0 leaves it out.
     lookahead_steps: int = 5
     lookahead_alpha: float = 0.8
-    schedule: Literal["constant", "milestones", "cosine"] = "milestones"
+    schedule: Literal["constant", "milestones", "cosine", "plateau"] = "milestones"
     #: Epochs after which the rate is divided by ten.
     milestones: tuple[int, ...] = (20, 30)
+    #: Epochs without a better validation Dice after which ``plateau`` divides the rate by ten.
+    patience: int = 20
     #: Steps over which the rate rises from zero.
     warmup_steps: int = 0
     #: Largest norm of all gradients together; 0 leaves them as they are.
@@ -76,8 +78,16 @@ class LossSettings:
 
     #: Weight of the auxiliary segmentation's cross-entropy (0.1 in the paper).
     auxiliary: float = 0.1
-    #: Weight of a soft Dice loss over the step's locations.
+    #: Weight of a soft Dice loss over the step's locations; PFSeg's own Dice loss over its output (published: 1).
     dice: float = 0.0
+    #: PFSeg alone, 0.5 each as published; 0 leaves a term out: the super-resolved image against the scan ...
+    super_resolution: float = 0.5
+    #: ... the same inside the guidance crop ...
+    guidance: float = 0.5
+    #: ... segmentation times image against label times scan (its paper's target-enhanced loss) ...
+    target_enhanced: float = 0.5
+    #: ... and the self-similarity of these products, averaged over cubes of 10^3 voxels.
+    self_similarity: float = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,10 +188,19 @@ def contradictions(recipe: Recipe) -> list[str]:
         "data.workers": (recipe.data.workers, 0),
         "validation.locations": (recipe.validation.locations, 1),
         "optimiser.learning_rate": (recipe.optimiser.learning_rate, 0),
+        "optimiser.patience": (recipe.optimiser.patience, 1),
+        "validation.every_epochs": (recipe.validation.every_epochs, 0),
+        "validation.every_minutes": (recipe.validation.every_minutes, 0),
+        "validation.step": (recipe.validation.step, 1),
+        "validation.cases": (recipe.validation.cases, 0),
     }
     problems = [
         f"{name} must be at least {low}, found {value}" for name, (value, low) in at_least.items() if value < low
     ]
+    if recipe.variant == "unet-2d" and recipe.sampling.strategy == "adaptive":
+        problems.append("sampling.strategy=adaptive chooses single locations, but unet-2d sees whole planes")
+    if not recipe.validation.every_epochs and not recipe.validation.every_minutes:
+        problems.append("validation.every_epochs or validation.every_minutes must be above 0")
     fractions = {
         "sampling.border_fraction": recipe.sampling.border_fraction,
         "data.validation_fraction": recipe.data.validation_fraction,

@@ -7,7 +7,6 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,9 @@ from torch import nn
 
 from napari_ossnet.engine.errors import WeightsError
 from napari_ossnet.engine.networks.variants import build_network_from_config, config_for_task
-from ossnet_training.callbacks import Clock, KeepWeights, WeightAverage
+from ossnet_training.callbacks import Clock, KeepWeights, TimedValidation, WeightAverage
 from ossnet_training.checkpointing import TimedCheckpoint
+from ossnet_training.costs import KeepCosts
 from ossnet_training.data import CaseDataset, ResumableBatches, build_loader
 from ossnet_training.logs import MetricsLog
 from ossnet_training.module import TrainingModule
@@ -74,6 +74,8 @@ def fit(plan: RunPlan, *, has_bar: bool) -> None:
         plan: From `plan_run`.
         has_bar: Show a progress bar.
     """
+    # Lightning sets the level of its own remarks when it is imported.
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     recipe = plan.recipe
     module = TrainingModule(recipe, build_training_network(plan), plan.task)
     trainer = _build_trainer(plan, has_bar)
@@ -142,13 +144,15 @@ def _build_trainer(plan: RunPlan, has_bar: bool) -> lightning.Trainer:
         clock,
         WeightAverage(),
         KeepWeights(run, build_card(plan), clock),
+        KeepCosts(run, clock),
         TimedCheckpoint(run.checkpoints, recipe.checkpoint_seconds),
     ]
+    if recipe.validation.every_minutes:
+        callbacks.insert(1, TimedValidation(recipe.validation.every_minutes, clock))
     if has_bar:
         from lightning.pytorch.callbacks import RichProgressBar
 
         callbacks.append(RichProgressBar())
-    by_minutes = recipe.validation.every_minutes
     return lightning.Trainer(
         **trainer_options(Processes.from_environment(), recipe),
         precision=recipe.precision,
@@ -157,8 +161,7 @@ def _build_trainer(plan: RunPlan, has_bar: bool) -> lightning.Trainer:
         logger=_build_loggers(run, resumed),
         log_every_n_steps=10,
         gradient_clip_val=recipe.optimiser.clip_norm or None,
-        check_val_every_n_epoch=1 if by_minutes else recipe.validation.every_epochs,
-        val_check_interval=timedelta(minutes=by_minutes) if by_minutes else None,
+        check_val_every_n_epoch=1 if recipe.validation.every_minutes else recipe.validation.every_epochs,
         num_sanity_val_steps=0,
         enable_progress_bar=has_bar,
         enable_model_summary=False,

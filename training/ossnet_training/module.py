@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer
 
 from napari_ossnet.engine.errors import EngineError, OutOfMemoryError
+from napari_ossnet.engine.networks.pfseg import PFSeg
 from napari_ossnet.engine.tasks import Task
 from ossnet_training.answering import classes_at_locations, dense_classes, field_of, grid_lattice
 from ossnet_training.augmentation import Augmented, augment
@@ -22,6 +23,7 @@ from ossnet_training.forward import Answer, training_logits
 from ossnet_training.losses import auxiliary_loss, classes_at, dice_loss, occupancy_loss
 from ossnet_training.optimisers import build_optimiser
 from ossnet_training.overlap import class_columns, dice_of, overlap_counts
+from ossnet_training.pfseg_losses import guidance_start, pfseg_losses
 from ossnet_training.sampling import (
     Draw,
     case_generator,
@@ -115,11 +117,29 @@ class TrainingModule(lightning.LightningModule):
         )
 
     def _loss(self, samples: Sequence[Sample]) -> Tensor:
-        settings = self.recipe.loss
         cases = [self._augmented(sample) for sample in samples]
-        windows = [case.window for case in cases]
         # A batch of one needs no copy.
         grids = cases[0].image[None] if len(cases) == 1 else torch.stack([case.image for case in cases])
+        if isinstance(self.network, PFSeg):
+            return self._whole_scan_loss(self.network, samples, cases, grids)
+        return self._location_loss(samples, cases, grids)
+
+    def _whole_scan_loss(
+        self, network: PFSeg, samples: Sequence[Sample], cases: Sequence[Augmented], grids: Tensor
+    ) -> Tensor:
+        starts = [
+            guidance_start(network, case.label, self._generator(sample, stream=6))
+            for sample, case in zip(samples, cases, strict=True)
+        ]
+        terms = pfseg_losses(network, grids, torch.stack([case.label for case in cases]), starts, self.recipe.loss)
+        loss = torch.stack(list(terms.values())).sum()
+        named = {f"loss_{name}": term.detach() for name, term in terms.items()}
+        self.log_dict({"loss": loss.detach()} | named, batch_size=len(samples))
+        return loss
+
+    def _location_loss(self, samples: Sequence[Sample], cases: Sequence[Augmented], grids: Tensor) -> Tensor:
+        settings = self.recipe.loss
+        windows = [case.window for case in cases]
         draws = [self._draw(*given) for given in zip(samples, cases, strict=True)]
         if self.recipe.sampling.strategy == "adaptive":
             draws = self._keep_unsure(samples, grids, draws, windows)
@@ -145,12 +165,15 @@ class TrainingModule(lightning.LightningModule):
         return torch.stack(parts).mean()
 
     def _augmented(self, sample: Sample) -> Augmented:
-        generator = case_generator(self.recipe.seed, sample.epoch, sample.number, stream=1)
+        generator = self._generator(sample, stream=1)
         grid, label = sample.grid.to(self.device).float(), sample.label.to(self.device)
         return augment(grid, label, sample.window, self.recipe.augmentation, generator)
 
+    def _generator(self, sample: Sample, stream: int) -> torch.Generator:
+        return case_generator(self.recipe.seed, sample.epoch, sample.number, stream=stream)
+
     def _draw(self, sample: Sample, case: Augmented) -> Draw:
-        generator = case_generator(self.recipe.seed, sample.epoch, sample.number, stream=2)
+        generator = self._generator(sample, stream=2)
         config: Any = self.network.config
         if getattr(config, "dimensions", 3) == 2:
             return draw_planes(case.label.shape, config.slice_axis, self.recipe.sampling.planes, generator)
@@ -170,7 +193,7 @@ class TrainingModule(lightning.LightningModule):
         self.network.train(was_training)
         kept = []
         for sample, draw, answer in zip(samples, draws, logits.float(), strict=True):
-            generator = case_generator(self.recipe.seed, sample.epoch, sample.number, stream=3)
+            generator = self._generator(sample, stream=3)
             odds = answer.sigmoid() if answer.shape[1] == 1 else answer.softmax(dim=1)
             odds = torch.cat([1 - odds, odds], dim=1) if answer.shape[1] == 1 else odds
             unsure = round(self.locations * self.recipe.sampling.border_fraction)
@@ -179,11 +202,18 @@ class TrainingModule(lightning.LightningModule):
             kept.append(Draw(indices=torch.cat([chosen, draw.indices[: self.locations - unsure]])))
         return kept
 
+    @property
+    def _is_dense(self) -> bool:
+        """The network sees whole volumes or planes in a step, so that fewer locations spare no memory."""
+        is_planar = getattr(self.network.config, "dimensions", 3) == 2
+        return is_planar or self.recipe.sampling.strategy == "all" or isinstance(self.network, PFSeg)
+
     def _halve_locations(self, error: Exception) -> None:
-        if self.locations // 2 < _FEWEST_LOCATIONS:
+        if self._is_dense or self.locations // 2 < _FEWEST_LOCATIONS:
+            what = "this network's step" if self._is_dense else f"{self.locations} locations a volume"
             raise OutOfMemoryError(
-                f"The device's memory doesn't suffice for {self.locations} locations a volume; use a smaller "
-                "batch_size or network, or device=cpu."
+                f"The device's memory doesn't suffice for {what}; use a smaller batch_size or network, fewer planes "
+                "(sampling.planes) with a 2D U-Net, or device=cpu."
             ) from error
         self.locations //= 2
         torch.cuda.empty_cache()

@@ -88,10 +88,12 @@ def build_optimiser(network: nn.Module, settings: OptimiserSettings) -> Optimize
         groups.append({"params": coefficients, "lr": settings.pade_learning_rate, "weight_decay": 0.0})
     for group in groups:
         group["base_lr"] = group["lr"]
-    # Weight decay moves weights apart from the gradient's moments in both (Loshchilov and Hutter, 2019).
+    # Weight decay moves weights apart from the gradient's moments, but for plain Adam (Loshchilov and Hutter, 2019).
     inner: Optimizer
     if settings.name == "adamw":
         inner = torch.optim.AdamW(groups)
+    elif settings.name == "adam":
+        inner = torch.optim.Adam(groups)
     else:
         inner = torch.optim.RAdam(groups, decoupled_weight_decay=True)
     if settings.lookahead_steps < 1:
@@ -99,7 +101,37 @@ def build_optimiser(network: nn.Module, settings: OptimiserSettings) -> Optimize
     return Lookahead(inner, steps=settings.lookahead_steps, alpha=settings.lookahead_alpha)
 
 
-def rate_factor(settings: OptimiserSettings, *, progress: float, epoch: int, step: int) -> float:
+class Plateau:
+    """Counts how often a score stood still for ``patience`` epochs, as torch's ReduceLROnPlateau does by default.
+
+    Epochs are counted and not scores, so that the patience means the same however often a run validates.
+    """
+
+    #: A score is better where it exceeds the best by this share of it.
+    THRESHOLD = 1e-4
+
+    def __init__(self, patience: int) -> None:
+        self.patience = patience
+        self.best, self.best_epoch, self.drops = -math.inf, 0.0, 0
+
+    def update(self, score: float, epoch: float) -> None:
+        """Take in the score (0 or more) after so many epochs."""
+        if score > self.best * (1 + self.THRESHOLD) or self.best < 0:
+            self.best, self.best_epoch = score, epoch
+        elif epoch - self.best_epoch > self.patience:
+            self.drops += 1
+            self.best_epoch = epoch
+
+    def state_dict(self) -> dict[str, float]:
+        """Kept in checkpoints."""
+        return {"best": self.best, "best_epoch": self.best_epoch, "drops": self.drops}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """Taken up from checkpoints."""
+        self.best, self.best_epoch, self.drops = state["best"], state["best_epoch"], int(state["drops"])
+
+
+def rate_factor(settings: OptimiserSettings, *, progress: float, epoch: int, step: int, drops: int = 0) -> float:
     """What every group's rate is multiplied by.
 
     Args:
@@ -107,10 +139,13 @@ def rate_factor(settings: OptimiserSettings, *, progress: float, epoch: int, ste
         progress: Share of the run that is over, 0 to 1, by the clock or by steps.
         epoch: Epochs finished.
         step: Steps finished.
+        drops: How often validation stood still, of `Plateau`.
     """
     warm = min(1.0, (step + 1) / settings.warmup_steps) if settings.warmup_steps else 1.0
     if settings.schedule == "milestones":
         return warm * 0.1 ** sum(epoch >= milestone for milestone in settings.milestones)
+    if settings.schedule == "plateau":
+        return warm * 0.1**drops
     if settings.schedule == "cosine":
         # Down to a hundredth, so that the last minutes still move.
         return warm * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * min(max(progress, 0.0), 1.0))))

@@ -52,8 +52,9 @@ def trainer_options(processes: Processes, recipe: Recipe) -> dict[str, Any]:
         "num_nodes": processes.nodes,
     }
     if processes.count > 1:
-        # Without its loss, nothing reaches the auxiliary segmentation's weights.
-        options["strategy"] = DDPStrategy(find_unused_parameters=recipe.loss.auxiliary == 0)
+        # Without its loss, nothing reaches the auxiliary segmentation's weights, nor PFSeg's other parts.
+        has_unused = recipe.loss.auxiliary == 0 or recipe.variant == "pfseg"
+        options["strategy"] = DDPStrategy(find_unused_parameters=has_unused)
         options["sync_batchnorm"] = _is_gpu(accelerator)
     return options
 

@@ -57,6 +57,11 @@ class RunFolder:
         return self.path / "metrics.csv"
 
     @property
+    def costs(self) -> Path:
+        """Time, steps, parameters and memory of the training."""
+        return self.path / "costs.json"
+
+    @property
     def curves(self) -> Path:
         """The metrics as a picture."""
         return self.path / "curves.png"
