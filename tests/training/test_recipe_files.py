@@ -53,6 +53,40 @@ def test_all_problems_are_told_at_once() -> None:
         load_recipe("brats", ["epochs=0", "flip_axes=[3]"])
 
 
+def test_a_network_that_can_not_be_built_is_told_before_anything_starts() -> None:
+    with pytest.raises(InputError, match=r"network.decoder_feature: no such setting of c; there are.*decoder_features"):
+        load_recipe("brats", ["network.decoder_feature=256"])
+    with pytest.raises(InputError, match=r"(?s)epochs.*network.depth: no such setting of x.*network.width"):
+        load_recipe("brats", ["variant=x", "epochs=0", "network.depth=1", "network.width=2"])
+    with pytest.raises(InputError, match=r"multiples of 32.*guidance"):
+        load_recipe("brats", ["variant=pfseg", "network.output_shape=[60, 64, 64]", "network.guidance=left"])
+    with pytest.raises(InputError, match="geometry has no setting grid"):
+        load_recipe("hippocampus", ["geometry.grid=[16, 16, 16]"])
+
+
+def test_adaptive_sampling_is_not_for_whole_planes() -> None:
+    with pytest.raises(InputError, match="whole planes"):
+        load_recipe("hippocampus", ["variant=unet-2d", "strategy=adaptive"])
+
+
+def test_pfseg_has_its_published_settings() -> None:
+    recipe = load_recipe("brats", ["variant=pfseg"])
+    assert (recipe.epochs, recipe.batch_size) == (100, 1)
+    assert (recipe.optimiser.name, recipe.optimiser.learning_rate, recipe.optimiser.lookahead_steps) == (
+        "adam",
+        1e-4,
+        0,
+    )
+    assert (recipe.optimiser.schedule, recipe.optimiser.patience) == ("plateau", 20)
+    assert (recipe.loss.dice, recipe.loss.super_resolution, recipe.loss.guidance) == (1, 0.5, 0.5)
+    assert (recipe.loss.target_enhanced, recipe.loss.self_similarity) == (0.5, 0.5)
+    for name in recipe_names():
+        small = load_recipe(name, ["variant=pfseg"])
+        assert small.optimiser.name == "adam"
+        assert (small.loss.dice, small.loss.super_resolution) == (1, 0.5)
+        assert small.precision == "32-true"
+
+
 def test_an_unknown_recipe_names_those_that_there_are() -> None:
     with pytest.raises(InputError, match="hippocampus"):
         load_recipe("brain")

@@ -1,4 +1,4 @@
-"""`ossnet-train`: fit, evaluate, compare, export, synthesise and bench."""
+"""`ossnet-train`: fit, evaluate, compare, table, export, synthesise and bench."""
 
 from __future__ import annotations
 
@@ -92,7 +92,10 @@ class Evaluate:
         keep_scores(folder, scores, self.protocol)
         shown = {Path(self.source).stem: scores}
         if self.thresholds:
-            pairs = list(judge_thresholds(self.source, data=self.data, split=self.split, limit=self.cases))
+            pairs = []
+            for pair in judge_thresholds(self.source, data=self.data, split=self.split, limit=self.cases):
+                pairs.append(pair)
+                print(f"{pair[0].case} Otsu {pair[0].dice:.4f}, best threshold {pair[1].dice:.4f}", flush=True)
             shown |= {"Otsu": [pair[0] for pair in pairs], "best threshold": [pair[1] for pair in pairs]}
         table = write_report(folder, shown, f"evaluation-{self.protocol}")
         print(table.read_text(encoding="utf-8"))
@@ -117,6 +120,43 @@ class Compare:
             raise InputError("Name the runs to compare: ossnet-train compare RUN RUN ...")
         scores = {name: kept_scores(name, self.protocol) for name in self.runs}
         print(write_report(self.output, scores, "comparison").read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Train several variants for the same minutes each and judge them in one table; started again, it goes on."""
+
+    recipe: tyro.conf.Positional[str]
+    """A bundled recipe (brats, hippocampus, lits, synthetic-brain) or a .toml file."""
+    settings: tyro.conf.Positional[tuple[str, ...]] = ()
+    """KEY=VALUE: any setting of the recipe, for all variants."""
+    data: str
+    """The data set: a folder, a dataset.json or a CSV file."""
+    variants: str = "o-net,a,b,c,d,x,unet-2d,unet-3d,pfseg"
+    """Their names with commas between; unet-2d is trained across all three axes, and the best is shown."""
+    minutes: float = 10.0
+    """Of training, each."""
+    seed: int = 0
+    """Of all runs."""
+    output: Path = Path()
+    """Folder for table.md and table.png."""
+
+    def run(self) -> None:
+        """Train, judge and compare."""
+        from ossnet_training.table import TableSettings, make_table
+
+        table = TableSettings(
+            recipe=self.recipe,
+            data=self.data,
+            variants=tuple(name.strip() for name in self.variants.split(",") if name.strip()),
+            minutes=self.minutes,
+            settings=self.settings,
+            seed=self.seed,
+            output=self.output,
+        )
+        for line in make_table(table):
+            print(line, flush=True)
+        print((self.output / "table.md").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,6 +244,7 @@ Command = Annotated[
     Annotated[Fit, tyro.conf.subcommand("fit")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Compare, tyro.conf.subcommand("compare")]
+    | Annotated[Table, tyro.conf.subcommand("table")]
     | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Synthesise, tyro.conf.subcommand("synthesise")]
     | Annotated[Bench, tyro.conf.subcommand("bench")],

@@ -39,7 +39,7 @@ def read_costs(run: RunFolder) -> Costs | None:
 
 
 class KeepCosts(Callback):
-    """Writes a run's costs at each validation and at the end.
+    """Writes a run's costs after each validation, and a run is always validated at its end.
 
     Args:
         run: Where to.
@@ -71,9 +71,8 @@ class KeepCosts(Callback):
         self._write(trainer, pl_module)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Write what is known at the end."""
+        """The last steps count too."""
         self._take_peak(pl_module.device)
-        self._write(trainer, pl_module)
 
     def _take_peak(self, device: torch.device) -> None:
         if device.type == "cuda":

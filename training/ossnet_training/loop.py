@@ -16,11 +16,12 @@ from lightning.pytorch.callbacks import Callback
 from torch import nn
 
 from napari_ossnet.engine.errors import WeightsError
-from napari_ossnet.engine.networks.variants import build_network_from_config, config_for_task
+from napari_ossnet.engine.networks.variants import build_network_from_config
 from ossnet_training.callbacks import Clock, KeepWeights, TimedValidation, WeightAverage
 from ossnet_training.checkpointing import TimedCheckpoint
 from ossnet_training.costs import KeepCosts
 from ossnet_training.data import CaseDataset, ResumableBatches, build_loader
+from ossnet_training.geometry import network_config
 from ossnet_training.logs import MetricsLog
 from ossnet_training.module import TrainingModule
 from ossnet_training.planning import RunPlan, build_card, window_rule
@@ -37,9 +38,8 @@ def build_training_network(plan: RunPlan) -> nn.Module:
         WeightsError: The weights are for another variant or geometry.
     """
     recipe = plan.recipe
-    config = config_for_task(recipe.variant, plan.task) | dict(recipe.network)
     torch.manual_seed(recipe.seed)
-    network = build_network_from_config(recipe.variant, config)
+    network = build_network_from_config(recipe.variant, network_config(recipe, plan.task))
     if plan.init_from:
         _load_weights(network, plan.init_from, plan)
     return network

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,14 +16,14 @@ from napari_ossnet.engine.catalogue import ossnet_home
 from napari_ossnet.engine.encoding_window import encoding_window
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.model_card import ModelCard
-from napari_ossnet.engine.networks.variants import config_for_task
-from napari_ossnet.engine.tasks import Task, get_task
+from napari_ossnet.engine.tasks import Task
 from ossnet_training.answering import box_stop
 from ossnet_training.cache import cache_cases
 from ossnet_training.cases import find_cases
 from ossnet_training.checkpointing import newest_readable
 from ossnet_training.config import Recipe
 from ossnet_training.data import ReadableCase, Window
+from ossnet_training.geometry import network_config, task_of
 from ossnet_training.pool_cases import find_pool_cases
 from ossnet_training.processes import Processes
 from ossnet_training.run_folder import RunFolder, runs_home
@@ -88,21 +87,6 @@ def plan_run(recipe: Recipe, *, name: str | None, resume: str | None, init_from:
     )
 
 
-def task_of(recipe: Recipe) -> Task:
-    """The recipe's task with its geometry laid over.
-
-    Raises:
-        InputError: There is no such task or no such part of its geometry.
-    """
-    task = get_task(recipe.task)
-    known = {"grid_shape", "spacing_mm", "scan_shape", "latent_grid", "axes", "placement"}
-    unknown = sorted(set(recipe.geometry) - known)
-    if unknown:
-        raise InputError(f"geometry has no setting {', '.join(unknown)}; it has {', '.join(sorted(known))}.")
-    changes: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in recipe.geometry.items()}
-    return dataclasses.replace(task, **changes)
-
-
 def gather_cases(recipe: Recipe, task: Task) -> tuple[dict[str, ReadableCase], Split]:
     """Every case of the data set's split by name, ready to be read, and the split.
 
@@ -125,13 +109,12 @@ def gather_cases(recipe: Recipe, task: Task) -> tuple[dict[str, ReadableCase], S
 def build_card(plan: RunPlan) -> ModelCard:
     """The model card of the run's weights, Dice and notes still to come."""
     recipe = plan.recipe
-    config = config_for_task(recipe.variant, plan.task) | dict(recipe.network)
     return ModelCard(
         name=plan.run.name,
         title=f"{recipe.title or plan.task.title}, {recipe.variant}",
         task=plan.task,
         variant=recipe.variant,
-        network_config=config,
+        network_config=network_config(recipe, plan.task),
         training_data=recipe.training_data or f"{len(plan.training)} cases of {recipe.data.path}",
         licence=recipe.licence,
         citation=recipe.citation,

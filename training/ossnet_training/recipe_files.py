@@ -15,6 +15,7 @@ from typing import Any, Literal
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.networks.variants import VARIANTS
 from ossnet_training.config import Recipe, contradictions
+from ossnet_training.geometry import geometry_problems
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -44,7 +45,7 @@ def load_recipe(recipe: str, overrides: Sequence[str] = ()) -> Recipe:
     merged = _merge(_merge(tree, special), given)
     settings = _build(Recipe, merged, "", problems)
     if not problems:
-        problems += contradictions(settings)
+        problems += contradictions(settings) + geometry_problems(settings)
     if problems:
         raise InputError(
             f"The recipe {recipe} can't be used as given:\n" + "\n".join(f"  - {text}" for text in problems)
