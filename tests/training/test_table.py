@@ -105,11 +105,7 @@ def test_what_a_table_can_not_do_is_said_before_anything_starts(a_table: TableSe
 def test_a_run_that_was_killed_before_its_minutes_is_trained_on(a_table: TableSettings) -> None:
     a_table = dataclasses.replace(a_table, variants=("x",))
     run: RunFolder = plan_table(a_table)[0].run
-    assert (
-        main(["fit", a_table.recipe, "--data", a_table.data, "--name", run.name, "epochs=1", "--minutes", "1e-9"]) == 0
-    )
-    # As the same table would have written it.
-    run.config.write_text(run.config.read_text(encoding="utf-8").replace("epochs = 1\n", "epochs = 3\n"))
+    assert main(["fit", a_table.recipe, "--data", a_table.data, "--name", run.name, "--minutes", "1e-9"]) == 0
     before = read_costs(run)
     text = run.costs.read_text(encoding="utf-8").replace(f"{before.elapsed_s}", "0.0001")
     run.costs.write_text(text, encoding="utf-8")
