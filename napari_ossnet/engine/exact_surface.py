@@ -10,7 +10,7 @@ from napari_ossnet.engine.decision import Decision
 from napari_ossnet.engine.device import chunk_size_for
 from napari_ossnet.engine.encoded_scan import EncodedScan
 from napari_ossnet.engine.events import Progress, Snapshot
-from napari_ossnet.engine.geometry import world_to_voxel
+from napari_ossnet.engine.geometry import voxel_to_world, world_to_voxel
 from napari_ossnet.engine.surface import Mesh, extraction
 from napari_ossnet.engine.surface_projection import SurfaceProjection
 
@@ -52,7 +52,10 @@ def exact_surface(
     )
     return (
         yield from projection.project(
-            mesh, reach=_sample_spacing(encoded, snapshot), is_free=_is_between_samples(mesh, snapshot)
+            mesh,
+            reach=_sample_spacing(encoded, snapshot),
+            is_free=_is_between_samples(mesh, snapshot),
+            edges_world=_edges(mesh, snapshot),
         )
     )
 
@@ -68,3 +71,14 @@ def _is_between_samples(mesh: Mesh, snapshot: Snapshot) -> np.ndarray:
     places = world_to_voxel(snapshot.affine, mesh.vertices_world)
     last = np.array(snapshot.labels.shape) - 1
     return np.asarray(((places > -1e-3) & (places < last + 1e-3)).all(axis=1))
+
+
+def _edges(mesh: Mesh, snapshot: Snapshot) -> tuple[np.ndarray, np.ndarray]:
+    """The samples between which each vertex lies, (v, 3) each, in RAS mm: marching cubes puts them on edges."""
+    places = world_to_voxel(snapshot.affine, mesh.vertices_world)
+    nearest = np.round(places)
+    axis = np.abs(places - nearest).argmax(axis=1)
+    rows = np.arange(len(places))
+    low, high = nearest.copy(), nearest.copy()
+    low[rows, axis], high[rows, axis] = np.floor(places[rows, axis]), np.ceil(places[rows, axis])
+    return voxel_to_world(snapshot.affine, low), voxel_to_world(snapshot.affine, high)

@@ -1,7 +1,9 @@
 """Moves a surface's vertices onto the level set of the field itself: between samples a mesh is only linear.
 
 Each vertex goes along the field's gradient: one Newton step, then false position (Illinois) along the same line, where
-every step asks for one location a vertex. The connections of the mesh stay, so a closed surface stays closed.
+every step asks for one location a vertex. Where that meets no level set (a flat or kinked field beside the surface),
+the vertex is looked for on the edge that it lies on, between a sample inside and one outside: there is one for sure.
+The connections of the mesh stay, so a closed surface stays closed.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ from napari_ossnet.engine.tensors import Locations
 _DIFFERENCE = 0.2
 #: Steps along the line after Newton's.
 _STEPS = 4
+#: Steps along an edge, for the few vertices that need it.
+_EDGE_STEPS = 10
 #: A vertex this near to the level set, in grid voxels, is left alone.
 _TOLERANCE = 1e-3
 
@@ -60,25 +64,43 @@ class SurfaceProjection:
         self._asked = 0
         self._total = 0
 
-    def project(self, mesh: Mesh, *, reach: float = 1.0, is_free: np.ndarray | None = None) -> Projecting:
+    def project(
+        self,
+        mesh: Mesh,
+        *,
+        reach: float = 1.0,
+        is_free: np.ndarray | None = None,
+        edges_world: tuple[np.ndarray, np.ndarray] | None = None,
+    ) -> Projecting:
         """The same mesh with its vertices on the level set; a vertex that can't get nearer stays where it is.
 
         Args:
             mesh: In RAS mm.
             reach: How far a vertex may go, in grid voxels.
             is_free: Which vertices may move at all (v,); None lets all of them.
+            edges_world: For each vertex the two ends of the edge that it lies on, (v, 3) each, in RAS mm.
         """
         if mesh.is_empty:
             return mesh
-        locations = world_to_voxel(self._grid_affine, mesh.vertices_world)
-        free = np.arange(len(locations)) if is_free is None else np.flatnonzero(is_free)
-        start = torch.as_tensor(locations[free], dtype=torch.float32, device=self._field.device)
+        free = np.arange(len(mesh.vertices_world)) if is_free is None else np.flatnonzero(is_free)
+        start = self._locations(mesh.vertices_world[free])
         self._total = len(start) * (5 + _STEPS)
-        moved = yield from self._onto_level_set(start, reach)
-        locations[free] = moved.cpu().double().numpy()
-        return Mesh(vertices_world=voxel_to_world(self._grid_affine, locations), faces=mesh.faces)
+        line = yield from self._along_gradient(start, reach)
+        moved = line.best()
+        if edges_world is not None:
+            stuck = line.is_off().nonzero()[:, 0]
+            ends = [self._locations(end[free])[stuck] for end in edges_world]
+            moved[stuck] = yield from self._along_edges(moved[stuck], *ends)
+        vertices = mesh.vertices_world.copy()
+        vertices[free] = voxel_to_world(self._grid_affine, moved.cpu().double().numpy())
+        return Mesh(vertices_world=vertices, faces=mesh.faces)
 
-    def _onto_level_set(self, start: Locations, reach: float) -> Generator[Progress, None, Locations]:
+    def _locations(self, points_world: np.ndarray) -> Locations:
+        """World positions (n, 3) in grid voxels, on the field's device."""
+        locations = world_to_voxel(self._grid_affine, points_world)
+        return torch.as_tensor(locations, dtype=torch.float32, device=self._field.device)
+
+    def _along_gradient(self, start: Locations, reach: float) -> Generator[Progress, None, _Line]:
         height = yield from self._heights(start)
         gradient = torch.empty_like(start)
         for axis in range(3):
@@ -87,13 +109,24 @@ class SurfaceProjection:
             above = yield from self._heights(beside)
             gradient[:, axis] = (above - height) / _DIFFERENCE
         slope = gradient.norm(dim=1).clamp_(min=1e-6)
-        line = _Line(start, gradient / slope[:, None], height, slope, reach)
-        for _ in range(1 + _STEPS):
+        line = _Line(start, gradient / slope[:, None], height, slope, torch.full_like(slope, reach))
+        return (yield from self._searched(line, 1 + _STEPS))
+
+    def _along_edges(self, here: Locations, low: Locations, high: Locations) -> Generator[Progress, None, Locations]:
+        """Where the level set cuts the edges; ``here`` for an edge whose ends lie on one side of it."""
+        low_height = yield from self._heights(low)
+        high_height = yield from self._heights(high)
+        line = yield from self._searched(_Line.between(low, high, low_height, high_height), _EDGE_STEPS)
+        is_cut = (low_height > 0) != (high_height > 0)
+        return torch.where(is_cut[:, None], line.best(), here)
+
+    def _searched(self, line: _Line, steps: int) -> Generator[Progress, None, _Line]:
+        for _ in range(steps):
             wanted = line.wanted()
             if not len(wanted):
                 break
             line.answer(wanted, (yield from self._heights(line.places(wanted))))
-        return line.best()
+        return line
 
     def _heights(self, locations: Locations) -> Generator[Progress, None, Tensor]:
         found = []
@@ -112,17 +145,31 @@ class SurfaceProjection:
 class _Line:
     """The search along every vertex's own line: place s is ``start + s * direction``, in grid voxels."""
 
-    def __init__(self, start: Locations, direction: Tensor, height: Tensor, slope: Tensor, reach: float) -> None:
+    def __init__(self, start: Locations, direction: Tensor, height: Tensor, slope: Tensor, reach: Tensor) -> None:
         self._start, self._direction, self._slope, self._reach = start, direction, slope, reach
         # The end that was asked last, and the other one; where their signs differ the root lies between them.
         self._s, self._h = torch.zeros_like(height), height.clone()
         self._other_s, self._other_h = torch.zeros_like(height), torch.zeros_like(height)
-        self._next = (-height / slope).clamp_(-reach, reach)
+        self._next = (-height / slope).clamp(-reach, reach)
         self._best_s, self._best_h = self._s.clone(), height.clone()
 
+    @classmethod
+    def between(cls, low: Locations, high: Locations, low_height: Tensor, high_height: Tensor) -> _Line:
+        """The search from one place to another (n, 3), whose heights are known."""
+        length = (high - low).norm(dim=1).clamp_(min=1e-6)
+        slope = ((high_height - low_height).abs() / length).clamp_(min=1e-6)
+        line = cls(low, (high - low) / length[:, None], low_height, slope, length)
+        line._other_s, line._other_h = length.clone(), high_height.clone()
+        line._next = length * low_height / (low_height - high_height)
+        return line
+
+    def is_off(self) -> Tensor:
+        """Which vertices are not on the level set (n,)."""
+        return self._best_h.abs() > _TOLERANCE * self._slope
+
     def wanted(self) -> Tensor:
-        """Vertices that are not on the level set yet."""
-        return ((self._best_h.abs() > _TOLERANCE * self._slope) & self._next.isfinite()).nonzero()[:, 0]
+        """Vertices that are not on the level set yet, and have a place to be asked next."""
+        return (self.is_off() & self._next.isfinite()).nonzero()[:, 0]
 
     def places(self, vertices: Tensor) -> Locations:
         """Where each of the vertices (n,) is to be asked next."""
@@ -144,7 +191,8 @@ class _Line:
         self._s[vertices], self._h[vertices] = s, h
         self._other_s[vertices], self._other_h[vertices] = new_other_s, new_other_h
         step = h * (s - new_other_s) / (h - new_other_h)
-        self._next[vertices] = (s - step).clamp(-self._reach, self._reach)
+        reach = self._reach[vertices]
+        self._next[vertices] = (s - step).clamp(-reach, reach)
 
     def best(self) -> Locations:
         """The place nearest to the level set that was asked on each line."""

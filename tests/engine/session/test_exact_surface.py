@@ -47,6 +47,24 @@ def test_where_a_region_cuts_the_object_its_end_stays_flat(a_session, a_volume, 
     assert places.max() == pytest.approx(before.max()) == pytest.approx(19.5)
 
 
+def test_where_the_field_is_flat_beside_its_surface_the_vertices_find_it_all_the_same(a_volume, toy):
+    # A quarter of a millimetre from the surface no gradient is left that could show the way.
+    session = SegmentationSession(
+        encode=toy.encoder(
+            formula=lambda points: np.clip(
+                8 * (toy.radius - np.linalg.norm(points - toy.centre, axis=1)), [-2.0], [1.0]
+            )
+        )
+    )
+    _, result = toy.run(session.segment(toy.request(a_volume)))
+
+    _, mesh = toy.run(session.surface(result))
+
+    distances = np.linalg.norm(mesh.vertices_world - toy.centre, axis=1)
+    assert np.abs(distances - toy.radius).max() < 0.002
+    assert np.abs(np.linalg.norm(extract_surface(result).vertices_world - toy.centre, axis=1) - toy.radius).max() > 0.25
+
+
 def test_before_any_scan_there_is_no_surface(a_session, a_volume, toy):
     _, result = toy.run(SegmentationSession(encode=toy.encoder()).segment(toy.request(a_volume)))
 
