@@ -109,8 +109,10 @@ class ScanRun:
         if covered.shape == lattice.shape and refined.snapshot.steps == (1, 1, 1):
             # The last snapshot is the mask already; a copy would be the largest thing in memory.
             return snapshot.labels, snapshot
-        classes = np.zeros(lattice.shape, dtype=np.uint8)
-        classes[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))] = refined.labels.cpu().numpy()
+        classes = refined.labels.cpu().numpy()
+        if covered.shape != lattice.shape:
+            found_classes, classes = classes, np.zeros(lattice.shape, dtype=np.uint8)
+            classes[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))] = found_classes
         return _frame(encoded, lattice).labels(classes), snapshot
 
     def _refine(
