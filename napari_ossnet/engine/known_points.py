@@ -48,6 +48,15 @@ class KnownPoints:
             raise ValueError("no point is known yet")
         return self._keys, self._logits
 
+    def cropped(self, start: tuple[int, int, int], shape: tuple[int, int, int]) -> KnownPoints:
+        """The points for the part of a lattice that the network's grid covers: these, for they are of that part only.
+
+        Args:
+            start: The lattice's point at which the part begins.
+            shape: The part's.
+        """
+        return self
+
     def merge(self) -> None:
         """Sorts in what was added. A run does so once, before it begins: it never asks for a point of its own twice."""
         if not self._added:

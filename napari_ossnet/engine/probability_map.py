@@ -27,6 +27,7 @@ def scan_probabilities(encoded: EncodedScan, lattice: Lattice, known: KnownPoint
     """
     start, stop = encoded.prepared.covered_box(lattice)
     covered = cropped(lattice, start, stop)
+    known = known.cropped(start, covered.shape)
     logits = interpolated_logits(known, covered, has_prior=Hints(encoded.field, covered, None).has_prior)
     # One class: a sigmoid; several: a softmax whose first column is the background.
     found = logits.sigmoid() if logits.shape[0] == 1 else logits.softmax(dim=0)[1:]

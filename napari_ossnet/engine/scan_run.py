@@ -101,6 +101,7 @@ class ScanRun:
         if any(first >= last for first, last in zip(start, stop, strict=True)):
             raise InputError("The network sees nothing of this box of the scan; choose one nearer the middle.")
         covered = cropped(lattice, start, stop)
+        known = known.cropped(start, covered.shape)
         found = None
         if seeds is not None:
             points = torch.as_tensor(seeds - np.array(start), dtype=torch.float32, device=encoded.device)

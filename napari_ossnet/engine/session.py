@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -72,7 +72,8 @@ class SegmentationSession:
         self._encoded: EncodedScan | None = None
         self._request: SegmentRequest | None = None
         self._known: KnownPoints | None = None
-        self._region: tuple[RegionOfScan, KnownPoints] | None = None
+        #: Points on finer voxels: by the factor where it is whole, so that boxes share them; else by the region.
+        self._finer: dict[float | RegionOfScan, KnownPoints] = {}
         self._result: Segmentation | None = None
 
     @property
@@ -150,7 +151,7 @@ class SegmentationSession:
         elsewhere it is interpolated from coarser steps.
 
         Args:
-            result: The last one of the whole scan, or of the last refined region.
+            result: The last one of the whole scan, or of a refined region of it.
 
         Raises:
             InputError: The points of that result are not at hand any more.
@@ -160,8 +161,10 @@ class SegmentationSession:
 
         known = self._known
         if result.region is not None:
-            known = self._region[1] if self._region is not None and self._region[0] == result.region else None
-        if self._encoded is None or known is None:
+            known = None if self._encoded is None else self._known_in(self._encoded, result.region)
+        if known is not None:
+            known.merge()
+        if self._encoded is None or not known:
             raise InputError("The points of this result are not at hand any more; segment the scan or region again.")
         lattice = self._encoded.prepared.lattice
         if result.region is not None:
@@ -172,7 +175,8 @@ class SegmentationSession:
         """Forgets network, field and points, and gives their memory back."""
         from napari_ossnet.engine.device import release_memory
 
-        self._encoded = self._request = self._known = self._region = self._result = None
+        self._encoded = self._request = self._known = self._result = None
+        self._finer = {}
         release_memory()
 
     def _segment(self, request: SegmentRequest) -> Generator[Event, None, Segmentation]:
@@ -184,7 +188,8 @@ class SegmentationSession:
         encoded = self._encoded
         if encoded is None or not encoded.serves(request):
             # The old field goes before the new one is built: two need not fit at once.
-            self._known = self._region = self._result = self._encoded = None
+            self._known = self._result = self._encoded = None
+            self._finer = {}
             encoded = self._encoded = yield from self._encode(request, encoded)
         if self._known is None:
             self._known = KnownPoints()
@@ -236,9 +241,34 @@ class SegmentationSession:
         if region is None:
             self._known = KnownPoints() if self._known is None else self._known
             return (yield from run.whole_scan(encoded, request, self._known))
-        if self._region is None or self._region[0] != region:
-            self._region = (region, KnownPoints())
-        return (yield from run.region(encoded, request, region, self._region[1], self._result))
+        return (yield from run.region(encoded, request, region, self._known_in(encoded, region), self._result))
+
+    def _known_in(self, encoded: EncodedScan, region: RegionOfScan) -> KnownPoints:
+        """What is known of a region, from whichever region of the same factor; taken over by what is found in it."""
+        from napari_ossnet.engine.known_points import KnownPoints
+        from napari_ossnet.engine.known_window import KnownWindow
+        from napari_ossnet.engine.scan_frame import box_in_task_order
+
+        if not float(region.factor).is_integer():
+            if region not in self._finer:
+                self._finer = {key: known for key, known in self._finer.items() if not isinstance(key, RegionOfScan)}
+                self._finer[region] = KnownPoints()
+            return self._finer[region]
+        factor = int(region.factor)
+        whole = self._finer.setdefault(float(factor), KnownPoints())
+        start, stop = box_in_task_order(encoded.prepared.orientation, region.start, region.stop)
+        lengths = (last - first for first, last in zip(start, stop, strict=True))
+        return KnownWindow(
+            whole,
+            whole_shape=_times(factor, encoded.prepared.lattice.shape),
+            first=_times(factor, start),
+            shape=_times(factor, lengths),
+        )
+
+
+def _times(factor: int, lengths: Iterable[int]) -> Triple:
+    i, j, k = (factor * length for length in lengths)
+    return i, j, k
 
 
 def _quietly(steps: Generator[Event, None, Segmentation]) -> Generator[Event, None, Segmentation]:

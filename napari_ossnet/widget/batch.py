@@ -13,10 +13,10 @@ from napari_ossnet.engine.cohort import ERROR_SUFFIX, BatchCase, find_cases, wri
 from napari_ossnet.engine.device import parse_memory
 from napari_ossnet.engine.errors import EngineError, InputError
 from napari_ossnet.engine.events import Progress
-from napari_ossnet.engine.segmentation import Segmentation
 from napari_ossnet.engine.session import SegmentationSession, SegmentRequest
 from napari_ossnet.engine.task_definition import Task
 from napari_ossnet.engine.volume import write_mask
+from napari_ossnet.widget.jobs import progress_only
 from napari_ossnet.widget.state import BatchRow, Settings
 from napari_ossnet.widget.torch_loading import import_torch
 
@@ -71,7 +71,7 @@ def _case_steps(
             step=settings.step,
             threshold=settings.threshold,
         )
-        result = yield from _progress_only(session.segment(request))
+        result = yield from progress_only(session.segment(request))
     except EngineError as error:
         with atomic_path(failure) as temporary:
             temporary.write_text(json.dumps({"error": str(error)}) + "\n", encoding="utf-8")
@@ -86,21 +86,6 @@ def _case_steps(
     return BatchRow(
         case=case.name, outcome=f"done in {elapsed_s:.0f} s", volume_ml=result.whole.volume_ml, elapsed_s=elapsed_s
     )
-
-
-def _progress_only(steps: Generator[Any, None, Segmentation]) -> Generator[Any, None, Segmentation]:
-    """A run's progress without its snapshots: a batch shows none."""
-    try:
-        while True:
-            try:
-                event = next(steps)
-            except StopIteration as stop:
-                result: Segmentation = stop.value
-                return result
-            if isinstance(event, Progress):
-                yield event
-    finally:
-        steps.close()
 
 
 def _is_finished(target: Path, name: str) -> bool:

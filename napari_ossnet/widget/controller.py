@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.session import SegmentationSession
-from napari_ossnet.widget import exports
 from napari_ossnet.widget.batch import batch_steps
 from napari_ossnet.widget.devices import Devices
 from napari_ossnet.widget.inputs import Inputs
@@ -17,9 +16,12 @@ from napari_ossnet.widget.jobs import ScanMemory, call_steps
 from napari_ossnet.widget.opening import LayerTuple, add_layers, demo_layers
 from napari_ossnet.widget.regions import box_layer_names, box_of
 from napari_ossnet.widget.runs import Runs
+from napari_ossnet.widget.saving import Saving
 from napari_ossnet.widget.settings import load_settings, save_settings
 from napari_ossnet.widget.state import BatchRow, Job, State
 from napari_ossnet.widget.store import Store
+from napari_ossnet.widget.view_position import show_fullest
+from napari_ossnet.widget.view_refinement import ViewRefinement
 from napari_ossnet.widget.worker import Worker
 
 if TYPE_CHECKING:
@@ -61,6 +63,11 @@ class Controller:
             memory=memory,
             later=later,
         )
+        self.saving = Saving(self.store, self.jobs, self.runs, session=self._session, memory=memory)
+        self.view_refinement = ViewRefinement(
+            viewer, self.store, self.jobs, self.runs, session=self._session, later=later
+        )
+        self.runs.on_replaced = self.view_refinement.forget
         self.jobs.on_idle = self._on_idle
         self._connect_viewer()
         self.inputs.refresh()
@@ -87,29 +94,6 @@ class Controller:
             return
         self.runs.refine(box, float(settings.region_factor))
 
-    def save_mask(self, path: str) -> None:
-        """Saves the labels as they are shown, edits included."""
-        outcome, mask = self.runs.outcome, self.runs.edited_mask()
-        if outcome is not None:
-            labels = outcome.segmentation.labels if mask is None else mask.copy()
-            self._export(exports.save_mask, path, outcome.segmentation, labels)
-
-    def save_surface(self, path: str) -> None:
-        """Saves the surface in full."""
-        if self.runs.outcome is not None:
-            self._export(exports.save_surface, path, self.runs.outcome.segmentation)
-
-    def save_report(self, path: str) -> None:
-        """Saves the report of the last run."""
-        if self.runs.outcome is not None:
-            state = self.store.state
-            save = partial(exports.save_report, is_edited=state.is_edited)
-            self._export(save, path, self.runs.outcome.segmentation, state.measurements)
-
-    def save_table(self, path: str) -> None:
-        """Saves the table as CSV."""
-        self._export(exports.save_table, path, self.store.state.measurements)
-
     def run_batch(self) -> None:
         """Segments every case of a folder into another."""
         settings, chosen = self.store.settings, self.store.state.chosen_weights
@@ -132,18 +116,10 @@ class Controller:
         """Cancels what runs, remembers the settings, and listens to the viewer no more; safe to call twice."""
         self.store.changed.disconnect()
         self._disconnect_viewer()
+        self.view_refinement.disconnect()
         self.runs.disconnect()
         self.jobs.shut_down()
         save_settings(self.store.settings)
-
-    def _export(self, function: Callable[..., str], *arguments: Any) -> None:
-        if self.store.state.is_busy:
-            return
-        self.jobs.start(
-            Job.EXPORT,
-            partial(call_steps, function, *arguments),
-            on_result=lambda text: self.store.update(status=text),
-        )
 
     def _connect_viewer(self) -> None:
         for event in self._viewer_events():
@@ -164,14 +140,17 @@ class Controller:
             self.inputs.refresh_images()
 
     def _on_idle(self, job: Job) -> None:
+        self.runs.settle(job)
         outcome = self.runs.outcome
         if job == Job.SEGMENT and outcome is not None:
             self.devices.note_used(outcome.segmentation.provenance.device.split(":")[0])
-        if job != Job.CHECK:
+        if job not in (Job.CHECK, Job.VIEW):
             self.inputs.refresh_images()
+        self.view_refinement.on_idle(job)
 
     def _on_demo_made(self, layers: list[LayerTuple]) -> None:
         add_layers(self._viewer, layers)
+        show_fullest(self._viewer, self._viewer.layers[-1])
 
     def _on_batch_row(self, value: Any) -> None:
         if isinstance(value, BatchRow):

@@ -5,23 +5,31 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Generator
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_ossnet.engine.atomic import atomic_path
 from napari_ossnet.engine.errors import OutputError
-from napari_ossnet.engine.segmentation import RESEARCH_NOTICE, Segmentation
-from napari_ossnet.engine.surface import extract_surface
-from napari_ossnet.engine.volume import write_mask
+from napari_ossnet.engine.events import Progress
+from napari_ossnet.engine.segmentation import Segmentation
+from napari_ossnet.engine.session import SegmentationSession
+from napari_ossnet.widget.jobs import ScanMemory, ScanOrder
 from napari_ossnet.widget.state import MeasurementRow
 
+if TYPE_CHECKING:
+    from napari_ossnet.engine.surface import Mesh
+
 COLUMNS = ("Class", "Volume (mL)", "Surface (cm2)", "Largest diameter (mm)")
-MASK_FILTER = "NIfTI (*.nii.gz *.nii);;NRRD (*.nrrd);;MetaImage (*.mha)"
+MASK_FILTER = "NIfTI (*.nii.gz *.nii);;Segments for Slicer (*.seg.nrrd);;NRRD (*.nrrd);;MetaImage (*.mha);;MGZ (*.mgz)"
 SURFACE_FILTER = "STL (*.stl);;PLY (*.ply);;OBJ (*.obj);;VTP (*.vtp);;glTF (*.glb)"
-REPORT_FILTER = "JSON (*.json)"
+REPORT_FILTER = "Page with pictures (*.html);;JSON (*.json)"
 CSV_FILTER = "CSV (*.csv)"
+
+_NO_SURFACE = "There is no surface to save: the mask is empty; lower the threshold first."
 
 
 def save_mask(path: str, segmentation: Segmentation, labels: np.ndarray) -> str:
@@ -30,45 +38,89 @@ def save_mask(path: str, segmentation: Segmentation, labels: np.ndarray) -> str:
     Raises:
         OutputError: The file can't be written.
     """
-    write_mask(path, labels, segmentation)
+    from napari_ossnet.engine.export import export_result
+
+    export_result(replace(segmentation, labels=np.asarray(labels, dtype=np.uint8)), path)
     return f"Saved the mask to {path}."
 
 
-def save_surface(path: str, segmentation: Segmentation) -> str:
-    """Writes the whole surface in RAS mm, never the thinned one that is shown.
+def surface_steps(
+    path: str, segmentation: Segmentation, session: SegmentationSession | None
+) -> Generator[Any, None, str]:
+    """Writes the whole surface in RAS mm, never the thinned one that is shown; returns what to tell the user.
+
+    Args:
+        path: The suffix says what is written.
+        segmentation: Its surface is drawn.
+        session: Has the field still, onto whose level set the surface is moved; None where it has not.
 
     Raises:
         OutputError: The file can't be written, or there is no surface.
     """
-    from napari_ossnet.engine.mesh_files import write_mesh
+    from napari_ossnet.engine.surface import extract_surface
 
-    mesh = extract_surface(segmentation)
-    if mesh.is_empty:
-        raise OutputError("There is no surface to save: the mask is empty; lower the threshold first.")
-    write_mesh(path, mesh)
+    yield Progress(stage="surface")
+    mesh = extract_surface(segmentation) if session is None else (yield from session.surface(segmentation))
+    _write_mesh(path, mesh)
     return f"Saved the surface to {path}."
 
 
-def save_report(path: str, segmentation: Segmentation, rows: tuple[MeasurementRow, ...], *, is_edited: bool) -> str:
-    """Writes the run's report as JSON, with the numbers of the edited labels beside it where there are some.
+def save_surface_of_mask(path: str, labels: np.ndarray, affine: np.ndarray) -> str:
+    """Writes the surface around labels that were edited by hand; returns what to tell the user.
+
+    Raises:
+        OutputError: The file can't be written, or there is no surface.
+    """
+    from napari_ossnet.widget.mask_numbers import mesh_of_mask
+
+    _write_mesh(path, mesh_of_mask(labels > 0, affine))
+    return f"Saved the surface of the edited labels to {path}."
+
+
+def report_steps(
+    path: str,
+    segmentation: Segmentation,
+    order: ScanOrder,
+    memory: ScanMemory,
+    edited: tuple[MeasurementRow, ...],
+    session: SegmentationSession | None,
+) -> Generator[Any, None, str]:
+    """Writes the report, as a page with pictures or as JSON; returns what to tell the user.
+
+    Args:
+        path: Ends in .html or .json.
+        segmentation: The result.
+        order: What was segmented.
+        memory: Makes the scan of it, whose slices are in the page.
+        edited: The numbers of labels that were edited by hand; empty if they were not.
+        session: Has the field still, and says what another threshold would make of it; None where it has not.
 
     Raises:
         OutputError: The file can't be written.
     """
-    report: dict[str, Any] = segmentation.report()
-    report["is_edited_by_hand"] = is_edited
-    if is_edited:
-        report["edited_measurements"] = [
-            {
-                "title": row.title,
-                "volume_ml": row.volume_ml,
-                "surface_area_cm2": row.surface_area_cm2,
-                "max_diameter_mm": row.max_diameter_mm,
-            }
-            for row in rows
-        ]
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(report, indent=2), encoding="utf-8")
+    from napari_ossnet.engine.numbers import numbers_of, unsure_between
+
+    yield Progress(stage="measuring")
+    uncertainty = None
+    if session is not None:
+        lower, higher = unsure_between(segmentation.threshold)
+        uncertainty = yield from session.uncertainty(lower, higher, segmentation)
+    numbers = numbers_of(segmentation, uncertainty=uncertainty)
+    yield Progress(stage="measuring")
+    if edited:
+        segmentation = replace(segmentation, messages=(*segmentation.messages, _edited_sentence(edited)))
+    images = {name: _origin_of(source) for name, source in order.sources}
+    if Path(path).suffix.lower() == ".html":
+        from napari_ossnet.engine.report_page import write_report_page
+
+        volume, _ = memory.volume(order)
+        yield Progress(stage="measuring")
+        write_report_page(path, volume, segmentation, images, numbers)
+    else:
+        content = {**segmentation.report(), **numbers.as_dict(), "images": images}
+        content |= {"is_edited_by_hand": bool(edited), "edited_measurements": [asdict(row) for row in edited]}
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return f"Saved the report to {path}."
 
 
@@ -103,4 +155,23 @@ def with_suffix(path: str, chosen_filter: str) -> str:
     return path + suffix
 
 
-NOTICE = RESEARCH_NOTICE
+def _write_mesh(path: str, mesh: Mesh) -> None:
+    from napari_ossnet.engine.mesh_files import write_mesh
+
+    if mesh.is_empty:
+        raise OutputError(_NO_SURFACE)
+    write_mesh(path, mesh)
+
+
+def _edited_sentence(rows: tuple[MeasurementRow, ...]) -> str:
+    numbers = "; ".join(
+        f"{row.title} {row.volume_ml:.2f} mL, {row.surface_area_cm2:.1f} cm², {row.max_diameter_mm:.1f} mm"
+        for row in rows
+    )
+    return f"The labels were edited by hand after this run; then they measured: {numbers}. All else is the run's own."
+
+
+def _origin_of(source: Any) -> str:
+    """The file that a channel came from, or the name of its layer."""
+    files = source.placement.sources
+    return str(files[0]) if files else str(source.name)

@@ -5,12 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from qtpy.QtCore import Qt
-from qtpy.QtGui import QShowEvent
-from qtpy.QtWidgets import QComboBox, QLabel, QPushButton, QSizePolicy, QWidget
+from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtGui import QPaintEvent
+from qtpy.QtWidgets import (
+    QComboBox,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QStyle,
+    QStyleOptionComboBox,
+    QStylePainter,
+    QWidget,
+)
 
 #: Readable on napari's dark and on its light background.
 COLORS = {"info": "", "muted": "color: #8a929c;", "warning": "color: #d18a16;", "problem": "color: #e2604f;"}
+#: What styles leave free on either side of a list's text, in pixels.
+_TEXT_MARGIN = 3
 
 
 class Note(QLabel):
@@ -79,24 +90,40 @@ class Choice(QComboBox):
         self.before_popup()
         super().showPopup()
 
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 (Qt's name)
+        """Ends a title that is longer than its place in an ellipsis; Qt only cuts it off."""
+        option = QStyleOptionComboBox()
+        self.initStyleOption(option)
+        place = self.style().subControlRect(
+            QStyle.ComplexControl.CC_ComboBox, option, QStyle.SubControl.SC_ComboBoxEditField, self
+        )
+        width = place.width() - 2 * _TEXT_MARGIN
+        option.currentText = self.fontMetrics().elidedText(option.currentText, Qt.TextElideMode.ElideRight, width)
+        painter = QStylePainter(self)
+        painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
+        painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)
+
     def wheelEvent(self, event: Any) -> None:  # noqa: N802 (Qt's name)
         """Leaves the wheel to the form."""
         event.ignore()
 
 
-class OnceShown(QWidget):
-    """A widget that does something when it is seen for the first time."""
+class _WheelToForm(QObject):
+    """Takes the wheel from whatever it filters, so that the form is scrolled and no value changed on the way."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.when_first_shown: Callable[[], None] | None = None
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 (Qt's name)
+        """Ignores the wheel; Qt hands an ignored event on to the parent."""
+        if event is not None and event.type() == QEvent.Type.Wheel:
+            event.ignore()
+            return True
+        return False
 
-    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 (Qt's name)
-        """Does it."""
-        super().showEvent(event)
-        if self.when_first_shown is not None:
-            first, self.when_first_shown = self.when_first_shown, None
-            first()
+
+def leave_wheel_to_form(widget: QWidget) -> None:
+    """Has the wheel over a widget scroll the form, instead of changing what the widget says."""
+    wheel = _WheelToForm(widget)
+    for part in (widget, *widget.findChildren(QWidget)):
+        part.installEventFilter(wheel)
 
 
 def button(text: str, tooltip: str, clicked: Callable[[], None]) -> QPushButton:

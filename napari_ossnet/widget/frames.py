@@ -12,7 +12,7 @@ import numpy as np
 from napari_ossnet.engine.events import Event, Snapshot
 from napari_ossnet.engine.segmentation import Segmentation
 from napari_ossnet.engine.task_definition import Task
-from napari_ossnet.widget.layers import Placement, mask_to_layer, mesh_to_layer
+from napari_ossnet.widget.layers import Placement, mask_to_layer, mesh_to_layer, slices_to_layer
 
 #: Surfaces of the steps in between follow each other no faster than this.
 SURFACE_INTERVAL_S = 0.4
@@ -58,11 +58,33 @@ Frame = LabelsFrame | SurfaceFrame
 
 
 class FrameMaker:
-    """Turns snapshots and results into frames that follow the scan's layer."""
+    """Turns snapshots and results into frames that follow the scan's layer.
 
-    def __init__(self, task: Task, placement: Placement, clock: Callable[[], float] = time.monotonic) -> None:
+    Args:
+        task: Its classes give the colours.
+        placement: The scan's.
+        coarsest: Steps coarser than this, in scan voxels, are not shown: what is shown already is better.
+        has_surface: Whether surfaces are wanted too.
+        slice_axis: Labels become their outlines on the scan's slices, across this axis of the layer; None leaves them
+            filled, on slices as fine as the rest.
+        clock: In seconds.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        placement: Placement,
+        *,
+        coarsest: float = np.inf,
+        has_surface: bool = True,
+        slice_axis: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._task = task
         self._placement = placement
+        self._coarsest = coarsest
+        self._has_surface = has_surface
+        self._slice_axis = slice_axis
         self._clock = clock
         self._surface_at = -np.inf
 
@@ -82,17 +104,24 @@ class FrameMaker:
         finally:
             steps.close()
         yield self._labels(result.labels, result.affine, result.snapshot.step, is_final=True)
-        yield self._surface(result)
+        if self._has_surface:
+            yield self._surface(result)
         return result
 
     def _of_snapshot(self, snapshot: Snapshot) -> Generator[Frame, None, None]:
+        if snapshot.step > self._coarsest:
+            return
         yield self._labels(snapshot.labels, snapshot.affine, snapshot.step, is_final=False)
-        if not snapshot.is_final and self._clock() - self._surface_at >= SURFACE_INTERVAL_S:
+        if self._has_surface and not snapshot.is_final and self._clock() - self._surface_at >= SURFACE_INTERVAL_S:
             yield self._surface(snapshot)
             self._surface_at = self._clock()
 
     def _labels(self, labels: np.ndarray, affine: np.ndarray, step: float, *, is_final: bool) -> LabelsFrame:
-        in_layer_order, transform = mask_to_layer(labels, affine, self._placement)
+        if self._slice_axis is None:
+            in_layer_order, transform = mask_to_layer(labels, affine, self._placement)
+        else:
+            filled, transform = slices_to_layer(labels, affine, self._placement, self._slice_axis)
+            in_layer_order = outlined(filled, self._slice_axis)
         return LabelsFrame(labels=in_layer_order, transform=transform, step=step, is_final=is_final)
 
     def _surface(self, source: Snapshot | Segmentation) -> SurfaceFrame:
@@ -112,6 +141,22 @@ class FrameMaker:
             values=values.astype(np.float32),
             transform=transform,
         )
+
+
+def outlined(labels: np.ndarray, slice_axis: int) -> np.ndarray:
+    """Labels (z, y, x) only where a neighbour on the same slice has another one; the end of the array is no border.
+
+    Not napari's contours: they are worked out in the window's thread, and warn in 3D.
+    """
+    is_border = np.zeros(labels.shape, dtype=bool)
+    for axis in {0, 1, 2} - {slice_axis}:
+        lower: list[slice] = [slice(None)] * 3
+        upper = lower.copy()
+        lower[axis], upper[axis] = slice(None, -1), slice(1, None)
+        differs = labels[tuple(lower)] != labels[tuple(upper)]
+        is_border[tuple(lower)] |= differs
+        is_border[tuple(upper)] |= differs
+    return np.where(is_border, labels, 0)
 
 
 def class_value(index: int, count: int) -> float:

@@ -64,6 +64,11 @@ class JobRunner:
             self._store.update(is_cancelling=True, progress=ProgressNote(text="Cancelling…"))
             self._worker.cancel()
 
+    def stop(self, job: Job) -> None:
+        """Asks the worker to stop if it is at this job, which the user is not told of."""
+        if self._store.state.job is job:
+            self._worker.cancel()
+
     def shut_down(self) -> None:
         """Ends the thread; nothing arrives any more."""
         self._worker.shut_down()
@@ -73,7 +78,8 @@ class JobRunner:
             if job not in BACKGROUND_JOBS and not self._store.state.is_cancelling:
                 self._store.update(progress=progress_note(event))
         elif isinstance(event, Message):
-            self._store.update(run_messages=(*self._store.state.run_messages, event.text))
+            if job not in BACKGROUND_JOBS:
+                self._store.update(run_messages=(*self._store.state.run_messages, event.text))
         else:
             on_value(event)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_ossnet.engine.assignment import stack_volumes
 from napari_ossnet.engine.errors import EngineError, InputError
-from napari_ossnet.engine.events import Message, Progress
+from napari_ossnet.engine.events import Event, Message, Progress
 from napari_ossnet.engine.segmentation import Segmentation
 from napari_ossnet.engine.session import SegmentationSession, SegmentRequest
 from napari_ossnet.engine.task_definition import Task
@@ -133,16 +133,26 @@ def segment_steps(
 def rethreshold_steps(
     session: SegmentationSession, task: Task, placement: Placement, threshold: float
 ) -> Generator[Any, None, Segmentation]:
-    """Moves the threshold of the last segmentation."""
-    return (yield from FrameMaker(task, placement).through(session.rethreshold(threshold)))
+    """Moves the threshold of the last segmentation; the coarse steps on the way are not shown: they would flicker."""
+    return (yield from FrameMaker(task, placement, coarsest=0).through(session.rethreshold(threshold)))
 
 
 def refine_steps(
-    session: SegmentationSession, task: Task, placement: Placement, box: tuple[Triple, Triple], factor: float
+    session: SegmentationSession, frames: FrameMaker, box: tuple[Triple, Triple], factor: float, threshold: float
 ) -> Generator[Any, None, Segmentation]:
-    """Refines a box of the last segmentation."""
+    """Refines a box of the last segmentation, at the threshold of the labels that are shown.
+
+    Args:
+        session: Holds the segmentation.
+        frames: Makes what is shown.
+        box: First scan voxel, and one past the last.
+        factor: How many times smaller voxels get.
+        threshold: The session's own may be another, after *Restore previous*.
+    """
+    if session.result is not None and session.result.threshold != threshold:
+        yield from progress_only(session.rethreshold(threshold))
     start, stop = box
-    return (yield from FrameMaker(task, placement).through(session.refine_region(start, stop, factor)))
+    return (yield from frames.through(session.refine_region(start, stop, factor)))
 
 
 def device_steps() -> Generator[Any, None, list[Any]]:
@@ -190,3 +200,18 @@ def call_steps(function: Any, *arguments: Any) -> Generator[Any, None, Any]:
         return function(*arguments)
     except OSError as error:
         raise EngineError(f"A file could not be read or written ({error}).") from error
+
+
+def progress_only(steps: Generator[Event, None, Segmentation]) -> Generator[Event, None, Segmentation]:
+    """A run's progress without its snapshots and messages."""
+    try:
+        while True:
+            try:
+                event = next(steps)
+            except StopIteration as stop:
+                result: Segmentation = stop.value
+                return result
+            if isinstance(event, Progress):
+                yield event
+    finally:
+        steps.close()

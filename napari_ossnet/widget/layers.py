@@ -220,6 +220,31 @@ def mask_to_layer(labels: LabelMap, affine: Affine, placement: Placement) -> tup
     return np.array(placement.to_layer(labels), order="C"), transform
 
 
+def slices_to_layer(
+    labels: LabelMap, affine: Affine, placement: Placement, axis: int
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Labels (i, j, k) on a finer grid as one plane a slice of the scan, fine only within the slices.
+
+    A layer with finer slices would have napari's slider step through those. Of every slice the plane next to its
+    middle is taken, half a fine voxel away, and put there.
+
+    Args:
+        labels: On a grid along the scan's axes.
+        affine: Its place.
+        placement: The scan's.
+        axis: The layer's axis across the slices.
+    """
+    i, j, k = labels.shape
+    napari_from_index = placement.grid_to_napari((i, j, k), affine)
+    slice_mm, plane_mm = (np.linalg.norm(grid[:3, axis]) for grid in (placement.napari_from_layer, napari_from_index))
+    count = max(1, round(float(slice_mm / plane_mm)))
+    in_order = placement.to_layer(labels)
+    planes = in_order.take(np.arange(count // 2, in_order.shape[axis], count), axis)
+    to_plane = np.eye(4)
+    to_plane[axis, axis], to_plane[axis, 3] = count, (count - 1) / 2
+    return np.ascontiguousarray(planes), transform_of(napari_from_index @ to_plane, placement)
+
+
 def mesh_to_layer(vertices_world: VerticesWorld, placement: Placement) -> tuple[np.ndarray, dict[str, Any]]:
     """Vertices (v, 3), RAS mm, in the scan layer's index frame, float32, with that layer's transform.
 

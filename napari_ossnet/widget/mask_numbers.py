@@ -7,6 +7,7 @@ import numpy as np
 from napari_ossnet.engine.geometry import voxel_to_world
 from napari_ossnet.engine.measurement import max_diameter_mm, voxel_volume_ml
 from napari_ossnet.engine.shapes import Affine
+from napari_ossnet.engine.surface import Mesh
 from napari_ossnet.widget.state import MeasurementRow
 
 #: The surface of the bare mask is a staircase, about 9 % too large on a sphere; blurred by this many voxels it is
@@ -16,17 +17,21 @@ BLUR_VOXELS = 0.9
 
 def measure_mask(title: str, mask: np.ndarray, affine: Affine) -> MeasurementRow:
     """Volume, surface area and largest diameter of a binary mask (i, j, k) with its affine to RAS mm."""
-    volume_ml = float(np.count_nonzero(mask)) * voxel_volume_ml(affine)
-    vertices, faces = _surface(mask)
-    vertices = voxel_to_world(affine, vertices)
-    a, b, c = np.moveaxis(vertices[faces], 1, 0)
-    area_mm2 = float(np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() / 2)
+    mesh = mesh_of_mask(mask, affine)
     return MeasurementRow(
         title=title,
-        volume_ml=volume_ml,
-        surface_area_cm2=area_mm2 / 100.0,
-        max_diameter_mm=max_diameter_mm(vertices),
+        volume_ml=float(np.count_nonzero(mask)) * voxel_volume_ml(affine),
+        surface_area_cm2=mesh.area_mm2 / 100.0,
+        max_diameter_mm=max_diameter_mm(mesh.vertices_world),
     )
+
+
+def mesh_of_mask(mask: np.ndarray, affine: Affine) -> Mesh:
+    """The smoothed surface of a binary mask (i, j, k), closed, RAS mm, normals outward."""
+    vertices, faces = _surface(mask)
+    mesh = Mesh(vertices_world=voxel_to_world(affine, vertices), faces=faces)
+    # Marching cubes winds faces for objects darker than their surroundings; a left-handed affine turns them again.
+    return mesh if mesh.volume_mm3 >= 0 else Mesh(vertices_world=mesh.vertices_world, faces=faces[:, ::-1].copy())
 
 
 def _surface(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

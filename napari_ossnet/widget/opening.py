@@ -85,12 +85,6 @@ def add_layers(viewer: Viewer, layers: list[LayerTuple]) -> None:
         viewer.add_layer(Layer.create(data, keywords, kind))
 
 
-def show_middle(viewer: Viewer) -> None:
-    """Goes to the middle slice of everything, and looks at it from the front, head up, in 3D."""
-    viewer.dims.set_point(range(viewer.dims.ndim), [sum(limits[:2]) / 2 for limits in viewer.dims.range])
-    viewer.reset_view()
-
-
 def _labels_tuple(volume: Volume, name: str) -> LayerTuple:
     ((data, keywords),) = layer_from_volume(volume, (name,))
     kind = np.uint8 if data.max() <= 255 else np.uint16

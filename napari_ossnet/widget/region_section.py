@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFormLayout, QSpinBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QFormLayout, QSpinBox, QVBoxLayout, QWidget
 
-from napari_ossnet.widget.forms import Choice, Note, button
+from napari_ossnet.widget.forms import Choice, Note, button, leave_wheel_to_form
 from napari_ossnet.widget.regions import CURRENT_VIEW
 from napari_ossnet.widget.state import State
 
@@ -19,6 +19,8 @@ class RegionSection(QWidget):
     depth_picked = Signal(int)
     #: Where the box comes from.
     refine_wanted = Signal(str)
+    #: Whether what is on the screen is to be refined from now on.
+    view_switched = Signal(bool)
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,12 +33,19 @@ class RegionSection(QWidget):
         self.depth.setRange(4, 256)
         self.depth.setSuffix(" voxels")
         self.depth.setToolTip("How deep the box is where it was pointed out on one slice only")
+        leave_wheel_to_form(self.depth)
         self.depth.editingFinished.connect(lambda: self.depth_picked.emit(self.depth.value()))
         self.refine = button(
             "Refine region", "Asks the network between the voxels, only along the surface in the box",
             lambda: self.refine_wanted.emit(self._source),
         )  # fmt: skip
         self.note = Note("muted")
+        self.follow_view = QCheckBox("Refine what is on the screen")
+        self.follow_view.setToolTip(
+            "As you zoom in on a slice, its outline is refined as finely as the screen shows; it stops when you move on"
+        )
+        self.follow_view.clicked.connect(self.view_switched.emit)
+        self.view_note = Note("muted")
         self._build_layout()
 
     def show_state(self, state: State) -> None:
@@ -55,6 +64,8 @@ class RegionSection(QWidget):
             if state.has_result
             else "Segment first; then a part of the result can be refined."
         )
+        self.follow_view.setChecked(state.settings.refine_view)
+        self.view_note.say(state.view_note)
 
     def _build_layout(self) -> None:
         layout = QVBoxLayout(self)
@@ -67,6 +78,8 @@ class RegionSection(QWidget):
         layout.addLayout(form)
         layout.addWidget(self.refine)
         layout.addWidget(self.note)
+        layout.addWidget(self.follow_view)
+        layout.addWidget(self.view_note)
 
     def _pick_source(self, name: str) -> None:
         self._source = name

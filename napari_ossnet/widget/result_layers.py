@@ -42,6 +42,7 @@ class ResultLayers:
         placement: The scan's, by which results are shown, saved and measured; set anew before every run.
         later: Runs a function in a turn of its own of the event loop. napari takes up to a tenth of a second to add a
             layer, and no slot of ours should hold the window for that long together with its own work.
+        opacity: Of the labels.
     """
 
     edited = Signal()
@@ -54,9 +55,11 @@ class ResultLayers:
         task: Task,
         placement: Placement,
         later: Callable[[Callable[[], Any]], None],
+        opacity: float = 0.6,
     ) -> None:
         self._viewer = viewer
         self._later = later
+        self._opacity = opacity
         self.name = name
         self.task = task
         self.placement = placement
@@ -66,10 +69,12 @@ class ResultLayers:
         self.shown_step: float | None = None
         self._previous: Shown | None = None
         self._is_surface_wanted = True
-        self._is_surface_hidden_by_us = False
-        self._extra: Any = None
+        self._is_surface_empty = False
+        #: What ``finish`` was given with the result that is shown.
+        self.extra: Any = None
         self._history = (0, 0)
         self._is_setting = False
+        viewer.dims.events.ndisplay.connect(self._fit_display)
 
     @property
     def can_restore(self) -> bool:
@@ -96,7 +101,7 @@ class ResultLayers:
 
     def finish(self, extra: Any) -> None:
         """Keeps what belongs to the finished result, to be given back by ``restore``."""
-        self._extra = extra
+        self.extra = extra
 
     def restore(self) -> Any:
         """Brings back what was shown before the last run, and keeps what was shown now: pressed twice, nothing changes.
@@ -112,7 +117,7 @@ class ResultLayers:
             self._set_labels(*previous.labels)
         if previous.surface is not None:
             self._set_surface(*previous.surface)
-        self._extra = previous.extra
+        self.extra = previous.extra
         return previous.extra
 
     def mask(self) -> np.ndarray | None:
@@ -122,7 +127,8 @@ class ResultLayers:
         return self.placement.to_scan(np.asarray(self.labels.data))
 
     def disconnect(self) -> None:
-        """Listens to the layers no more."""
+        """Listens to viewer and layers no more."""
+        self._viewer.dims.events.ndisplay.disconnect(self._fit_display)
         if self.labels is not None:
             self.labels.events.paint.disconnect(self._on_edited)
             self.labels.events.labels_update.disconnect(self._on_edited)
@@ -133,7 +139,7 @@ class ResultLayers:
         return Shown(
             labels=None if labels is None else (labels.data, _transform_now(labels)),
             surface=None if surface is None else (surface.data, _transform_now(surface)),
-            extra=self._extra,
+            extra=self.extra,
         )
 
     def _set_labels(self, data: np.ndarray, transform: dict[str, Any]) -> None:
@@ -142,15 +148,20 @@ class ResultLayers:
             self._add(self.labels)
             return
         self._rename(self.labels, self.name)
-        self._is_setting = True
+        dims = self._viewer.dims
+        self._is_setting, slices = True, {axis: dims.point[axis] for axis in dims.not_displayed}
         _move(self.labels, transform, lambda layer: setattr(layer, "data", data))
         self._is_setting, self._history = False, _history_of(self.labels)
+        # Where a layer's voxels grow, napari's slider has fewer steps and is cut off at its new end.
+        for axis, point in slices.items():
+            if dims.point[axis] != point:
+                dims.set_point(axis, point)
 
     def _set_surface(self, data: tuple[np.ndarray, ...], transform: dict[str, Any]) -> None:
-        if not len(data[1]):
-            # A surface of nothing: napari can't draw one; an empty layer is hidden instead.
-            if self.surface is not None and self.surface.visible:
-                self.surface.visible, self._is_surface_hidden_by_us = False, True
+        # A surface of nothing can't be drawn by napari; the layer is hidden instead.
+        self._is_surface_empty = not len(data[1])
+        if self._is_surface_empty:
+            self._fit_display()
             return
         if self.surface is None:
             self.surface = self._new_surface(data, transform)
@@ -158,9 +169,7 @@ class ResultLayers:
             return
         self._rename(self.surface, f"{self.name}, surface")
         _move(self.surface, transform, lambda layer: setattr(layer, "data", data))
-        if not self.surface.visible and self._is_surface_hidden_by_us:
-            self.surface.visible = True
-        self._is_surface_hidden_by_us = False
+        self._fit_display()
 
     def _rename(self, layer: Layer, name: str) -> None:
         """A region's layers tell the factor of the last run; a name that the user gave stays."""
@@ -175,7 +184,7 @@ class ResultLayers:
             data,
             name=self.name,
             colormap=_label_colors(self.task),
-            opacity=0.6,
+            opacity=self._opacity,
             metadata={METADATA_KEY: self.placement, RESULT_KEY: self.name},
             **transform,
         )
@@ -213,12 +222,24 @@ class ResultLayers:
         selected = set(self._viewer.layers.selection)
         layer.metadata.pop(_PENDING, None)
         self._viewer.add_layer(layer)
+        self._fit_display()
         # The user's selection, and with it the tool in hand, is not ours to change while a run goes on.
         if selected:
             self._later(lambda: self._select(selected))
 
     def _select(self, layers: set[Layer]) -> None:
         self._viewer.layers.selection = {layer for layer in layers if layer in self._viewer.layers}
+
+    def _fit_display(self, event: Any = None) -> None:
+        """Shows labels on slices and the surface in 3D; together in one place, they would show through each other.
+
+        A layer whose eye the user has clicked is left as it is.
+        """
+        is_3d = self._viewer.dims.ndisplay == 3
+        has_surface = self.surface is not None and not self._is_surface_empty and not self._is_removed(self.surface)
+        for layer, is_right in ((self.labels, not (is_3d and has_surface)), (self.surface, is_3d and has_surface)):
+            if layer is not None and layer.visible == layer.metadata.get(_SHOWN_KEY, True):
+                layer.visible = layer.metadata[_SHOWN_KEY] = is_right
 
     def _is_removed(self, layer: Layer) -> bool:
         return layer not in self._viewer.layers and _PENDING not in layer.metadata
@@ -239,7 +260,9 @@ class ResultLayers:
             self._on_edited()
 
 
+#: Marks a layer that is about to be added, and says whether we have shown or hidden it last.
 _PENDING = "ossnet_pending"
+_SHOWN_KEY = "ossnet_is_shown"
 
 
 def _history_of(labels: Labels | None) -> tuple[int, int]:

@@ -18,12 +18,12 @@ from qtpy.QtWidgets import (
 from superqt import QLabeledDoubleSlider
 
 from napari_ossnet.widget import exports
-from napari_ossnet.widget.forms import Note, button
+from napari_ossnet.widget.forms import Note, button, leave_wheel_to_form
 from napari_ossnet.widget.state import Job, MeasurementRow, State
 
 HEADERS = ("Class", "mL", "cm²", "Ø mm")
-#: After the slider has rested for this long the threshold is moved.
-THRESHOLD_PAUSE_MS = 200
+#: While the slider is dragged, the threshold is moved this often at most.
+THRESHOLD_INTERVAL_MS = 80
 
 
 class ResultSection(QWidget):
@@ -46,9 +46,10 @@ class ResultSection(QWidget):
         self.threshold.setToolTip(
             "Probability at which a place counts as inside; points that are known are not computed again"
         )
-        self._pause = QTimer(self, singleShot=True, interval=THRESHOLD_PAUSE_MS)
+        leave_wheel_to_form(self.threshold)
+        self._pause = QTimer(self, singleShot=True, interval=THRESHOLD_INTERVAL_MS)
         self._pause.timeout.connect(lambda: self.threshold_moved.emit(round(self.threshold.value(), 3)))
-        self.threshold.valueChanged.connect(lambda _: self._pause.start())
+        self.threshold.valueChanged.connect(self._on_slider_moved)
         self.hint = Note("muted")
         self.table = self._build_table()
         self._rows: tuple[MeasurementRow, ...] | None = None
@@ -72,6 +73,11 @@ class ResultSection(QWidget):
         self.restore.setEnabled(state.can_restore and not state.is_busy)
         self.release.setEnabled(not state.is_busy)
 
+    def _on_slider_moved(self, value: float) -> None:
+        # Not started anew by every move: the labels follow the drag instead of waiting for its end.
+        if not self._pause.isActive():
+            self._pause.start()
+
     def _build_table(self) -> QTableWidget:
         table = QTableWidget(0, len(HEADERS))
         table.setHorizontalHeaderLabels(HEADERS)
@@ -93,11 +99,11 @@ class ResultSection(QWidget):
             lambda: self._ask("mask", exports.MASK_FILTER),
         )  # fmt: skip
         self.save_surface = button(
-            "Surface…", "Saves the surface in millimetres of the scan's world (RAS)",
+            "Surface…", "Saves the surface in full, in millimetres of the scan's world (RAS)",
             lambda: self._ask("surface", exports.SURFACE_FILTER),
         )  # fmt: skip
         self.save_report = button(
-            "Report…", "Saves numbers, settings, versions and the weights' checksum",
+            "Report…", "Saves a page with pictures, numbers, settings, versions and the weights' checksum; or JSON",
             lambda: self._ask("report", exports.REPORT_FILTER),
         )  # fmt: skip
         self.restore = button(
@@ -161,5 +167,5 @@ def _hint(state: State) -> str:
     if state.is_edited:
         return "Numbers of the labels as you have edited them."
     if not state.has_result:
-        return "Memory was released: segment again to move the threshold."
+        return "Segment again to move the threshold."
     return ""

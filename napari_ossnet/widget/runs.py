@@ -11,7 +11,7 @@ from napari_ossnet.engine.device import parse_memory
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.segmentation import Segmentation
 from napari_ossnet.engine.session import SegmentationSession
-from napari_ossnet.widget.frames import LabelsFrame, SurfaceFrame
+from napari_ossnet.widget.frames import FrameMaker, LabelsFrame, SurfaceFrame
 from napari_ossnet.widget.inputs import Inputs
 from napari_ossnet.widget.job_runner import JobRunner
 from napari_ossnet.widget.jobs import (
@@ -29,6 +29,7 @@ from napari_ossnet.widget.progress_text import duration
 from napari_ossnet.widget.result_layers import ResultLayers
 from napari_ossnet.widget.state import Job, MeasurementRow
 from napari_ossnet.widget.store import Store
+from napari_ossnet.widget.view_position import go_to_object
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -41,6 +42,9 @@ class Outcome:
     segmentation: Segmentation
     rows: tuple[MeasurementRow, ...]
     threshold: float
+    #: What was segmented, and where it is shown.
+    order: ScanOrder
+    layers: ResultLayers
 
 
 class Runs:
@@ -80,8 +84,17 @@ class Runs:
         self.whole: ResultLayers | None = None
         self.last: ResultLayers | None = None
         self.outcome: Outcome | None = None
+        #: What the session returned last, of which it still has the field; None after its memory was released.
+        self.latest: Segmentation | None = None
         #: Told after labels were edited by hand, so that numbers can be taken anew after a pause.
         self.on_edited: Callable[[], None] = lambda: None
+        #: Told when labels of the whole scan are about to be replaced.
+        self.on_replaced: Callable[[], None] = lambda: None
+        self._has_frame = False
+        #: The threshold of the whole scan's labels that are shown.
+        self._shown_threshold = store.settings.threshold
+        #: Where the viewer was when a run began whose object is still to be gone to; None once that was done.
+        self._stood_at: tuple[float, ...] | None = None
 
     def segment(self, device: str | None = None) -> None:
         """Segments the chosen scan; refuses with the same sentences that stand above the button.
@@ -101,22 +114,28 @@ class Runs:
         key = (order.task.name, *(f"{source.layer_id} {source.channel}" for _, source in order.sources))
         layers = self._layers_for(key, order.task.title, order)
         self.whole = layers
+        self._stood_at = tuple(self._viewer.dims.point)
+        # Labels of an unfinished run have no numbers, and the session may have let go of the scan before.
+        self._store.update(has_result=False, measurements=())
         self._start(
             Job.SEGMENT, layers, lambda: segment_steps(self._session, self._memory, order, options), options.threshold
         )
 
     def rethreshold(self, threshold: float) -> None:
-        """Moves the threshold of the last result; during a run it is only remembered for the next."""
+        """Moves the threshold of the last result; while something runs, as soon as that has ended.
+
+        So the labels keep up with a slider that is being dragged: each move is finished, then the newest is made.
+        """
         self._store.update_settings(threshold=threshold)
-        state = self._store.state
-        if self.whole is None or not state.has_result:
-            return
-        if state.is_busy and state.job != Job.RETHRESHOLD:
-            return
-        layers = self.whole
-        is_going_on = state.job == Job.RETHRESHOLD
-        steps = partial(rethreshold_steps, self._session, layers.task, layers.placement, threshold)
-        self._start(Job.RETHRESHOLD, layers, steps, threshold, is_new=not is_going_on)
+        if not self._store.state.is_busy:
+            self._move_threshold()
+
+    def settle(self, job: Job) -> None:
+        """Has slider and numbers tell of what is shown, after a job that was cancelled or failed."""
+        if job is Job.RETHRESHOLD:
+            self._store.update_settings(threshold=self._shown_threshold)
+        if job is Job.SEGMENT and not self._has_frame and self.outcome is not None:
+            self._take(self.outcome)
 
     def refine(self, box: tuple[Triple, Triple], factor: float) -> None:
         """Refines a box of scan voxels of the last result, in layers of its own."""
@@ -125,8 +144,9 @@ class Runs:
         order = self._order
         name = f"{order.task.title} ×{factor:g}, interpolated"
         layers = self._layers_for(("region", order.task.name), name, order)
-        steps = partial(refine_steps, self._session, order.task, order.placement, box, factor)
-        self._start(Job.REFINE, layers, steps, self._store.settings.threshold)
+        frames = FrameMaker(order.task, order.placement, coarsest=1)
+        threshold = self._store.settings.threshold
+        self._start(Job.REFINE, layers, partial(refine_steps, self._session, frames, box, factor, threshold), threshold)
 
     def restore(self) -> None:
         """Brings back what was shown before the last run."""
@@ -135,15 +155,18 @@ class Runs:
         outcome = self.last.restore()
         if isinstance(outcome, Outcome):
             self._take(outcome)
+            self._store.update_settings(threshold=outcome.threshold)
+            if self.last is self.whole:
+                self._shown_threshold = outcome.threshold
+                self.on_replaced()
         self._store.update(status="The result before is back; press again to return.")
 
     def measure(self) -> None:
         """Takes the numbers of the labels as they are shown now, edits included."""
-        layers, outcome = self.last, self.outcome
-        mask = None if layers is None else layers.mask()
-        if layers is None or outcome is None or mask is None or mask.shape != outcome.segmentation.labels.shape:
+        mask = self.edited_mask()
+        if self.outcome is None or mask is None:
             return
-        steps = partial(measure_steps, mask.copy(), outcome.segmentation.affine, layers.task)
+        steps = partial(measure_steps, mask.copy(), self.outcome.segmentation.affine, self.outcome.layers.task)
         self._jobs.start(Job.MEASURE, steps, on_result=self._on_measured)
 
     def release(self) -> None:
@@ -152,11 +175,12 @@ class Runs:
             return
         self._session.release()
         self._memory.forget()
+        self.latest = None
         self._store.update(has_result=False, status="Memory released. Segment again to move the threshold.")
 
     def edited_mask(self) -> Any:
         """The last result's labels as they are shown, in the scan's axis order; None if they don't fit it any more."""
-        mask = None if self.last is None else self.last.mask()
+        mask = None if self.outcome is None else self.outcome.layers.mask()
         if mask is None or self.outcome is None or mask.shape != self.outcome.segmentation.labels.shape:
             return None
         return mask
@@ -183,7 +207,7 @@ class Runs:
             layers = ResultLayers(
                 self._viewer, name=name, task=order.task, placement=order.placement, later=self._later
             )
-            layers.edited.connect(self._on_layers_edited)
+            layers.edited.connect(partial(self._on_layers_edited, layers))
             self._layers[key] = layers
         layers.name = name
         layers.placement = order.placement
@@ -194,7 +218,9 @@ class Runs:
     ) -> None:
         if is_new:
             layers.begin()
-        self.last = layers
+        if layers is self.whole:
+            self.on_replaced()
+        self.last, self._has_frame = layers, False
         self._jobs.start(
             job,
             steps,
@@ -204,25 +230,54 @@ class Runs:
         self._store.update(can_restore=layers.can_restore, is_edited=False)
 
     def _on_frame(self, layers: ResultLayers, frame: Any) -> None:
+        self._has_frame = True
         if isinstance(frame, LabelsFrame):
             layers.show_labels(frame)
+            if self._stood_at is not None:
+                self._later(partial(self._go_to_object, layers))
         elif isinstance(frame, SurfaceFrame):
             layers.show_surface(frame)
 
     def _on_result(self, layers: ResultLayers, result: Segmentation, threshold: float) -> None:
-        outcome = Outcome(segmentation=result, rows=rows_of(result), threshold=threshold)
+        assert self._order is not None
+        outcome = Outcome(
+            segmentation=result, rows=rows_of(result), threshold=threshold, order=self._order, layers=layers
+        )
         layers.finish(outcome)
+        self.latest = result
         self._take(outcome)
         self._store.update(has_result=True, status=_summary(result))
+        if layers is self.whole:
+            self._shown_threshold = threshold
+            self._move_threshold()
+
+    def _move_threshold(self) -> None:
+        """Moves the threshold of what is shown to where the slider is now."""
+        layers, threshold, state = self.whole, self._store.settings.threshold, self._store.state
+        if layers is None or not state.has_result or threshold == self._shown_threshold:
+            return
+        steps = partial(rethreshold_steps, self._session, layers.task, layers.placement, threshold)
+        self._start(Job.RETHRESHOLD, layers, steps, threshold, is_new=state.job is not Job.RETHRESHOLD)
+
+    def _go_to_object(self, layers: ResultLayers) -> None:
+        """Shows a slice of what was found, unless the one that is shown has some of it or the user has moved on."""
+        labels = layers.labels
+        if labels is None or self._stood_at is None:
+            return
+        if tuple(self._viewer.dims.point) != self._stood_at or go_to_object(self._viewer, labels):
+            self._stood_at = None
 
     def _take(self, outcome: Outcome) -> None:
         self.outcome = outcome
         self._store.update(measurements=outcome.rows, is_edited=False)
-        self._store.update_settings(threshold=outcome.threshold)
 
-    def _on_layers_edited(self) -> None:
-        if not self._store.state.is_busy:
-            self.on_edited()
+    def _on_layers_edited(self, layers: ResultLayers) -> None:
+        if self._store.state.is_busy:
+            return
+        if isinstance(layers.extra, Outcome):
+            # The numbers are from now on those of the result that is being edited.
+            self.outcome, self.last = layers.extra, layers
+        self.on_edited()
 
     def _on_measured(self, rows: tuple[MeasurementRow, ...]) -> None:
         self._store.update(measurements=rows, is_edited=True)

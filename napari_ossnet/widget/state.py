@@ -13,6 +13,7 @@ class Job(Enum):
     SEGMENT = "Segmenting"
     RETHRESHOLD = "Moving the threshold"
     REFINE = "Refining a region"
+    VIEW = "Refining what is on the screen"
     MEASURE = "Measuring"
     CHECK = "Looking at the scan"
     DEVICES = "Looking for devices"
@@ -24,7 +25,7 @@ class Job(Enum):
 
 
 #: Done on the side; they give way to any other job and need no *Cancel*.
-BACKGROUND_JOBS = (Job.CHECK, Job.DEVICES, Job.MEASURE)
+BACKGROUND_JOBS = (Job.CHECK, Job.DEVICES, Job.MEASURE, Job.VIEW)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +107,8 @@ class Settings:
     threshold: float = 0.5
     region_factor: int = 4
     region_depth: int = 24
+    #: Whether what is on the screen is refined as the user zooms in.
+    refine_view: bool = False
     batch_input: str = ""
     batch_output: str = ""
     last_folder: str = ""
@@ -177,6 +180,8 @@ class State:
     has_result: bool = False
     can_restore: bool = False
     box_layers: tuple[str, ...] = ()
+    #: What there is to say about refining what is on the screen.
+    view_note: str = ""
     batch: tuple[BatchRow, ...] = ()
 
     @property

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Numbers follow edits of the labels after this long without another stroke.
 EDIT_PAUSE_MS = 500
+#: What is on the screen is refined after the view has stood still for this long.
+VIEW_PAUSE_MS = 300
 
 
 class OSSNetWidget(QWidget):
@@ -44,6 +46,7 @@ class OSSNetWidget(QWidget):
         layout.addWidget(self.view)
         self.controller = Controller(napari_viewer, later=self._later, session=session, worker=worker)
         self._edit_pause = QTimer(self, singleShot=True, interval=EDIT_PAUSE_MS)
+        self._view_pause = QTimer(self, singleShot=True, interval=VIEW_PAUSE_MS)
         self._connect_inputs()
         self._connect_run()
         self._connect_result()
@@ -74,15 +77,16 @@ class OSSNetWidget(QWidget):
     def _connect_result(self) -> None:
         result, region, batch, controller = self.view.result, self.view.region, self.view.batch, self.controller
         result.threshold_moved.connect(controller.runs.rethreshold)
-        result.mask_wanted.connect(controller.save_mask)
-        result.surface_wanted.connect(controller.save_surface)
-        result.report_wanted.connect(controller.save_report)
-        result.table_wanted.connect(controller.save_table)
+        result.mask_wanted.connect(controller.saving.mask)
+        result.surface_wanted.connect(controller.saving.surface)
+        result.report_wanted.connect(controller.saving.report)
+        result.table_wanted.connect(controller.saving.table)
         result.restore_wanted.connect(controller.runs.restore)
         result.release_wanted.connect(controller.runs.release)
         region.factor_picked.connect(lambda factor: controller.store.update_settings(region_factor=factor))
         region.depth_picked.connect(lambda depth: controller.store.update_settings(region_depth=depth))
         region.refine_wanted.connect(controller.refine_region)
+        region.view_switched.connect(controller.view_refinement.switch)
         batch.input_picked.connect(lambda path: controller.store.update_settings(batch_input=path))
         batch.output_picked.connect(lambda path: controller.store.update_settings(batch_output=path))
         batch.run_wanted.connect(controller.run_batch)
@@ -90,6 +94,8 @@ class OSSNetWidget(QWidget):
     def _connect_store(self) -> None:
         self._edit_pause.timeout.connect(self.controller.runs.measure)
         self.controller.runs.on_edited = self._edit_pause.start
+        self._view_pause.timeout.connect(self.controller.view_refinement.refine)
+        self.controller.view_refinement.on_moved = self._view_pause.start
         self.controller.store.changed.connect(self._show)
         self.view.show_folds(self.controller.store.settings.folded)
         self.view.folded.connect(lambda name, is_folded: self.controller.fold(name, is_folded=is_folded))

@@ -104,7 +104,7 @@ def test_the_saved_mask_is_the_shown_one_in_the_scans_grid(dock, sphere, tmp_pat
     docked.open(volume)
     docked.run()
     docked.labels.paint((6, 8, 8), 2)
-    docked.widget.controller.save_mask(str(tmp_path / "mask.nii.gz"))
+    docked.widget.controller.saving.mask(str(tmp_path / "mask.nii.gz"))
     docked.wait_idle()
     saved = nibabel.load(tmp_path / "mask.nii.gz")
     np.testing.assert_allclose(saved.affine, volume.affine, atol=1e-6)
@@ -118,12 +118,12 @@ def test_the_saved_mask_is_the_shown_one_in_the_scans_grid(dock, sphere, tmp_pat
 
 
 def test_the_report_and_the_table_hold_the_numbers(a_result, tmp_path):
-    a_result.widget.controller.save_report(str(tmp_path / "report.json"))
+    a_result.widget.controller.saving.report(str(tmp_path / "report.json"))
     a_result.wait_idle()
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert report["volume_ml"] == pytest.approx(a_result.state.measurements[0].volume_ml)
     assert report["is_edited_by_hand"] is False
-    a_result.widget.controller.save_table(str(tmp_path / "table.csv"))
+    a_result.widget.controller.saving.table(str(tmp_path / "table.csv"))
     a_result.wait_idle()
     rows = list(csv.reader(io.StringIO((tmp_path / "table.csv").read_text(encoding="utf-8"))))
     assert rows[0] == ["Class", "Volume (mL)", "Surface (cm2)", "Largest diameter (mm)"]
@@ -141,7 +141,7 @@ def test_the_table_can_be_copied(a_result):
 
 def test_a_file_that_cannot_be_written_is_said_in_a_sentence(a_result, tmp_path):
     (tmp_path / "a_file").write_text("", encoding="utf-8")
-    a_result.widget.controller.save_mask(str(tmp_path / "a_file" / "mask.nii.gz"))
+    a_result.widget.controller.saving.mask(str(tmp_path / "a_file" / "mask.nii.gz"))
     a_result.wait_idle()
     assert "Can't write" in a_result.state.error
 
