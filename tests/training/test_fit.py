@@ -129,6 +129,15 @@ def test_minutes_since_the_last_validation_are_counted_over_resumptions(
     assert validated == [6, 12, 14]
 
 
+def test_a_plateau_is_counted_over_resumptions(a_recipe: Path, a_data_set: Path) -> None:
+    # Weights that never move are best after the first epoch; the third is more than one later, and so is the fifth.
+    words = ["schedule=plateau", "patience=1", "learning_rate=0", "pade_learning_rate=0"]
+    assert _fit(a_recipe, a_data_set, *words, "epochs=2") == 0
+    assert _fit(a_recipe, a_data_set, *words, "epochs=5", "--resume", "auto") == 0
+    newest = newest_readable(find_run("tiny").checkpoints)
+    assert torch.load(newest, weights_only=False)["callbacks"]["Clock"]["plateau"]["drops"] == 2
+
+
 def _start(a_recipe: Path, a_data_set: Path, a_home: Path, *words: str) -> subprocess.Popen:
     command = [sys.executable, "-m", "ossnet_training.cli", "fit", str(a_recipe), "--data", str(a_data_set)]
     environment = os.environ | {"OSSNET_HOME": str(a_home), "OMP_NUM_THREADS": "1"}
@@ -229,6 +238,27 @@ def test_too_little_memory_halves_the_locations_and_goes_on(
     assert counts[:3] == [256, 128, 64]
     assert "64 locations" in caplog.text
     assert find_run("tiny").best.is_file()
+
+
+@pytest.mark.parametrize("variant", ["unet-3d", "unet-2d"])
+def test_too_little_memory_for_a_network_that_sees_everything_is_one_sentence(
+    a_recipe: Path, a_data_set: Path, monkeypatch: pytest.MonkeyPatch, capsys, variant: str
+) -> None:
+    import ossnet_training.module as module
+
+    start, rest = a_recipe.read_text(encoding="utf-8").split("[network]")
+    network = "encoder_channels = [8, 16]\ndecoder_channels = [8]\n"
+    a_recipe.write_text(f"{start}[network]\n{network}\n[data]{rest.split('[data]')[1]}", encoding="utf-8")
+    calls = []
+
+    def greedy(*_: object) -> None:
+        calls.append(1)
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(module, "training_logits", greedy)
+    assert _fit(a_recipe, a_data_set, f"variant={variant}", "strategy=all") == 1
+    assert "smaller batch_size or network" in capsys.readouterr().err
+    assert len(calls) == 1
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_the_checkpoint_before(

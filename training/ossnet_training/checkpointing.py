@@ -31,7 +31,6 @@ class TimedCheckpoint(Checkpoint):
         super().__init__()
         self.folder, self.seconds = folder, seconds
         self._saved_at = time.monotonic()
-        self._saved_step = -1
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """The clock starts when the first step does."""
@@ -44,13 +43,11 @@ class TimedCheckpoint(Checkpoint):
             self.save(trainer)
 
     def on_train_end(self, trainer: lightning.Trainer, *_: Any) -> None:
-        """Save where the run stopped."""
+        """Save where the run stopped, with what a validation after its last step has told."""
         self.save(trainer)
 
     def save(self, trainer: lightning.Trainer) -> None:
-        """Write a checkpoint of this step, if there is none yet, and drop the oldest."""
-        if trainer.global_step == self._saved_step:
-            return
+        """Write a checkpoint of this step, and drop the oldest."""
         target = self.folder / f"step_{trainer.global_step:08d}.ckpt"
         if trainer.is_global_zero:
             with atomic_path(target) as temporary:
@@ -59,7 +56,7 @@ class TimedCheckpoint(Checkpoint):
                 old.unlink(missing_ok=True)
         else:
             trainer.save_checkpoint(target)
-        self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
+        self._saved_at = time.monotonic()
 
 
 def saved_checkpoints(folder: Path) -> list[Path]:

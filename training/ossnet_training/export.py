@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from napari_ossnet.engine.atomic import atomic_path
-from napari_ossnet.engine.checkpoints import PUBLISHED_LAYOUTS, load_checkpoint, published_shapes, save_weights
+from napari_ossnet.engine.checkpoints import PUBLISHED_LAYOUTS, LoadedWeights, load_checkpoint, save_weights
 from napari_ossnet.engine.errors import InputError
+from napari_ossnet.engine.networks.variants import config_for_task
+from napari_ossnet.engine.tasks import TASKS
 from ossnet_training.run_folder import weights_of, write_text
 
 
@@ -28,7 +32,7 @@ def export_weights(source: str, output: Path, *, name: str | None, is_half: bool
     """
     loaded = load_checkpoint(weights_of(source))
     if output.suffix == ".pt":
-        _export_published(loaded.network, loaded.card.variant, loaded.card.task.name, output)
+        _export_published(loaded, output)
         return output
     if output.suffix != ".safetensors":
         raise InputError(
@@ -42,11 +46,20 @@ def export_weights(source: str, output: Path, *, name: str | None, is_half: bool
     return output
 
 
-def _export_published(network: torch.nn.Module, variant: str, task: str, output: Path) -> None:
-    shapes = {key: tuple(value.shape) for key, value in network.state_dict().items()}
-    if (variant, task) not in PUBLISHED_LAYOUTS or shapes != published_shapes(variant, task):
+def _export_published(loaded: LoadedWeights, output: Path) -> None:
+    """The state dict alone: what its layout doesn't tell must be what the published code assumes."""
+    variant, task = loaded.card.variant, loaded.card.task
+    is_published = (variant, task.name) in (*PUBLISHED_LAYOUTS, ("pfseg", "brats"))
+    ours = _plain(loaded.card.network_config)
+    if not is_published or task != TASKS[task.name] or ours != _plain(config_for_task(variant, task)):
         raise InputError(
-            f"Variant {variant} for {task} as trained here has no published layout; write a .safetensors file instead."
+            f"Variant {variant} for {task.name} as trained here has no published layout; write a .safetensors file "
+            "instead."
         )
     with atomic_path(output) as temporary:
-        torch.save(network.state_dict(), temporary)
+        torch.save(loaded.network.state_dict(), temporary)
+
+
+def _plain(config: dict[str, Any]) -> dict[str, Any]:
+    """Settings that change what the network answers, lists and tuples alike."""
+    return {key: json.dumps(value) for key, value in config.items() if key != "dropout"}
