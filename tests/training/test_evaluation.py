@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
@@ -88,6 +89,22 @@ def test_a_run_is_evaluated_by_both_protocols_and_compared(
     assert all(name in table for name in ("| first | whole | 2 |", "| second | posterior | 2 |", "HD95 (mm)"))
     assert (tmp_path / "out" / "comparison.png").stat().st_size > 0
     assert main(["compare", "first", "nobody"]) == 2
+
+
+def test_classes_of_a_recipes_own_are_trained_judged_and_named(
+    a_recipe: Path, a_data_set: Path, a_case_writer: Callable[..., None], capsys
+) -> None:
+    classes = 'geometry.classes=[{ name = "head", label = 1 }, { name = "tail", label = 2 }]'
+    words = ["--data", str(a_data_set), "--name", "own", "epochs=1", classes, 'geometry.modalities=["t2"]']
+    assert main(["fit", str(a_recipe), *words]) == 0
+    assert main(["evaluate", "own", "--device", "cpu"]) == 0
+    assert "| own | tail | 2 |" in capsys.readouterr().out
+    label = np.zeros((16, 17, 16), dtype=np.uint8)
+    label[3:5, 3:5, 3:5] = 7
+    a_case_writer(a_data_set, "case_x", 9, label=label)
+    weights = str(find_run("own").best)
+    assert main(["evaluate", weights, "--data", str(a_data_set), "--device", "cpu", "--output", str(a_data_set)]) == 2
+    assert "Case case_x: labels must be among" in capsys.readouterr().err
 
 
 def test_dense_scores_are_in_native_voxels_whatever_the_orientation(a_recipe: Path, a_data_set: Path) -> None:

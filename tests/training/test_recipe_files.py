@@ -64,6 +64,44 @@ def test_a_network_that_can_not_be_built_is_told_before_anything_starts() -> Non
         load_recipe("hippocampus", ["geometry.grid=[16, 16, 16]"])
 
 
+def test_a_recipe_may_have_classes_and_channels_of_its_own(tmp_path: Path) -> None:
+    words = [
+        'geometry.classes=[{ name = "liver", label = 1 }, { name = "tumour", label = 2, color = [9, 8, 7] }]',
+        'geometry.name="liver-parts"',
+        "geometry.grid_shape=[64, 64, 64]",
+        "geometry.latent_grid=[4, 4, 4]",
+        "network.encoder_channels=[8, 16, 32, 64]",
+    ]
+    recipe = load_recipe("lits", words)
+    task = task_of(recipe)
+    assert (task.name, task.output_classes, task.grid_shape) == ("liver-parts", 3, (64, 64, 64))
+    assert [(entry.title, entry.label) for entry in task.classes] == [("Liver", 1), ("Tumour", 2)]
+    assert task.classes[1].color == (9, 8, 7)
+    written = tmp_path / "again.toml"
+    written.write_text(recipe_toml(recipe), encoding="utf-8")
+    assert load_recipe(str(written)) == recipe
+    task = task_of(load_recipe("brats", ['geometry.modalities=["flair", "dwi"]']))
+    assert task.modality_names == ("flair", "dwi")
+    assert "t2f" in task.modalities[0].words
+
+
+@pytest.mark.parametrize(
+    ("geometry", "complaint"),
+    [
+        ('geometry.classes=["liver"]', "name and a label"),
+        ('geometry.classes=[{ name = "liver", label = 0 }]', "name and a label"),
+        ('geometry.classes=[{ name = "a", label = 1 }, { name = "b", label = 1 }]', "same label"),
+        ("geometry.modalities=[]", "list of names"),
+        ('geometry.modalities=["t1", "t1"]', "same name"),
+        ("geometry.grid_shape=[64, 64, 64]", "doesn't fit into the grid_shape"),
+        ("geometry.grid_shape=[64, 64]", "three whole numbers|shorter"),
+    ],
+)
+def test_a_geometry_that_can_not_be_is_said(geometry: str, complaint: str) -> None:
+    with pytest.raises(InputError, match=complaint):
+        load_recipe("brats", [geometry])
+
+
 def test_adaptive_sampling_is_not_for_whole_planes() -> None:
     with pytest.raises(InputError, match="whole planes"):
         load_recipe("hippocampus", ["variant=unet-2d", "strategy=adaptive"])

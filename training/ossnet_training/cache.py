@@ -117,8 +117,9 @@ def class_numbers(label: np.ndarray, task: Task, label_map: Sequence[tuple[int, 
         InputError: A label is not a whole number, or is unknown to the task.
     """
     found = np.unique(label)
-    if not np.isfinite(found).all() or (found != np.round(found)).any():
-        raise InputError(f"labels must be whole numbers, found {_some(found[found != np.round(found)])}")
+    odd = found[~np.isfinite(found) | (found != np.round(found))]
+    if len(odd):
+        raise InputError(f"labels must be whole numbers, found {_some(odd)}")
     if len(task.classes) == 1 and not label_map:
         return (label > 0).astype(np.uint8)
     mapping = dict(label_map) or {entry.label: number for number, entry in enumerate(task.classes, start=1)}

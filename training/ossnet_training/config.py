@@ -161,7 +161,7 @@ class Recipe:
     training_data: str = ""
     licence: str = ""
     citation: str = ""
-    #: Overrides of the task's geometry (``grid_shape``, ``latent_grid``, ...).
+    #: Overrides of the task's geometry (``grid_shape``, ``latent_grid``, ``classes``, ``modalities``, ...).
     geometry: Mapping[str, Any] = field(default_factory=dict)
     #: Overrides of the variant's network configuration.
     network: Mapping[str, Any] = field(default_factory=dict)

@@ -12,10 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.fields.build import build_field
 from napari_ossnet.engine.fields.protocol import OccupancyField
 from napari_ossnet.engine.scan_frame import cropped
 from napari_ossnet.engine.tasks import PreparedVolume, Task, prepare
+from napari_ossnet.engine.volume import Volume
 from ossnet_training.answering import classes_at_locations, dense_classes, finish
 from ossnet_training.cache import class_numbers, label_on_grid, read_case
 from ossnet_training.cases import Case
@@ -88,8 +90,7 @@ def evaluate_cases(
         InputError: A case can't be read, with its name.
     """
     for number, case in enumerate(cases):
-        volume, label = read_pool_case(case) if isinstance(case, PoolCase) else read_case(case, task)
-        classes = class_numbers(label, task, label_map)
+        volume, classes = _read(case, task, label_map)
         started_at = time.perf_counter()
         prepared = prepare(task, volume)
         field = finish(build_field(network, prepared, device=device))
@@ -106,8 +107,8 @@ def threshold_scores(
 ) -> Iterator[tuple[Score, Score]]:
     """Scores of Otsu's threshold of a channel and of the best threshold, each with its largest component."""
     for case in cases:
-        volume, label = read_pool_case(case) if isinstance(case, PoolCase) else read_case(case, task)
-        truth = class_numbers(label, task, label_map) > 0
+        volume, classes = _read(case, task, label_map)
+        truth = classes > 0
         scores = []
         for make in (otsu_mask, lambda image, truth=truth: best_threshold_mask(image, truth)):
             started_at = time.perf_counter()
@@ -119,6 +120,15 @@ def threshold_scores(
             )
             scores.append(next(_scores(case.name, task, judged, time.perf_counter() - started_at)))
         yield scores[0], scores[1]
+
+
+def _read(case: Case | PoolCase, task: Task, label_map: Sequence[tuple[int, int]]) -> tuple[Volume, np.ndarray]:
+    """A case's scan, and its label as class numbers."""
+    volume, label = read_pool_case(case) if isinstance(case, PoolCase) else read_case(case, task)
+    try:
+        return volume, class_numbers(label, task, label_map)
+    except InputError as error:
+        raise InputError(f"Case {case.name}: {error}") from error
 
 
 def _dense(field: OccupancyField, prepared: PreparedVolume, classes: np.ndarray) -> Judged:
