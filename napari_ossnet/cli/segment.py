@@ -15,6 +15,7 @@ from napari_ossnet.cli.reporters import ProgressKind, make_reporter
 from napari_ossnet.cli.results import DICOM_SUFFIX, ResultFiles, write_results
 from napari_ossnet.engine.device import parse_memory
 from napari_ossnet.engine.errors import InputError, OutputError
+from napari_ossnet.engine.itk_files import is_dicom
 from napari_ossnet.engine.networks.variants import VARIANTS
 from napari_ossnet.engine.segmentation import RESEARCH_NOTICE
 from napari_ossnet.engine.session import Schedule, SegmentationSession
@@ -199,6 +200,21 @@ class Segment:
             if path.resolve() in sources:
                 raise InputError(f"{option} would overwrite the image {path}; choose another name.")
             check_writable(path)
+        self._check_dicom()
+
+    def _check_dicom(self) -> None:
+        """Whether the mask can be a DICOM Segmentation: one refers to the series whose voxels it has."""
+        if self.output is None or self.output.suffix.lower() != DICOM_SUFFIX:
+            return
+        if self.region is not None or self.upscale is not None:
+            raise InputError(
+                "A DICOM mask has the voxels of its series; write a region as .seg.nrrd or .nii.gz instead."
+            )
+        first = _resolved(self.images[0])
+        if first.is_file() and not is_dicom(first):
+            raise InputError(
+                f"A DICOM mask refers to a DICOM series, and {first.name} is none; write .seg.nrrd instead."
+            )
 
 
 def check_writable(path: Path) -> None:

@@ -146,6 +146,17 @@ class TestResults:
         assert words in outcome.sentence
         assert not (tmp_path / "out").exists()
 
+    def test_what_can_not_become_a_dicom_mask_is_refused_before_the_work(
+        self, ossnet: Run, small_weights: Path, some_images: dict[str, Path], tmp_path: Path
+    ) -> None:
+        for options, words in (
+            ((), "case1_flair.nii.gz is none"),
+            (("--upscale", "2"), "has the voxels of its series"),
+        ):
+            outcome = ossnet("segment", *some_images.values(), "-o", tmp_path / "m.dcm", "--task", "small", *options)
+            assert outcome.code == 2
+            assert words in outcome.sentence
+
     def test_a_4d_file_gives_the_same_mask_as_four_files(
         self, a_run: Run, ossnet: Run, some_images: dict[str, Path], tmp_path: Path
     ) -> None:
