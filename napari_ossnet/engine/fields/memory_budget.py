@@ -14,7 +14,7 @@ from napari_ossnet.engine.networks.oss_net import OSSNetConfig
 
 _MIB = 2**20
 #: Measured: numba with LLVM and the loaded kernels.
-_KERNEL_BYTES = 120 * _MIB
+_KERNEL_BYTES = 140 * _MIB
 #: Measured: folded weights and the libraries' own buffers; and the features of one block of locations, for each core.
 _QUERY_BYTES = 12 * _MIB
 _BLOCK_BYTES = 7 * _MIB
