@@ -186,6 +186,19 @@ def test_resume_passes_over_a_corrupt_newest_checkpoint(a_recipe: Path, a_data_s
     assert _last_step() == ALL_STEPS
 
 
+def test_resume_with_another_network_or_optimiser_is_refused_with_what_differs(
+    a_recipe: Path, a_data_set: Path, capsys
+) -> None:
+    assert _fit(a_recipe, a_data_set, "epochs=1") == 0
+    before = find_run("tiny").config.read_bytes()
+    words = ["network.decoder_width=12", "optimiser.name=adamw", "lookahead_steps=0", "average_decay=0"]
+    assert _fit(a_recipe, a_data_set, "--resume", "auto", *words) == 2
+    told = capsys.readouterr().err
+    assert all(part in told for part in ("'decoder_width': 12", "optimiser.name was 'radam'", "Lookahead", "averaged"))
+    assert find_run("tiny").config.read_bytes() == before
+    assert _fit(a_recipe, a_data_set, "--resume", "auto", "learning_rate=1e-4", "batch_size=4") == 0
+
+
 def test_init_from_starts_from_weights_and_refuses_those_of_another_geometry(
     a_recipe: Path, a_data_set: Path, capsys
 ) -> None:

@@ -72,6 +72,8 @@ def plan_run(recipe: Recipe, *, name: str | None, resume: str | None, init_from:
         raise InputError(
             f"The run {run.name} is there already ({run.path}); go on with --resume auto, or choose --name."
         )
+    if checkpoint:
+        _check_resumption(recipe, run)
     cases, split = gather_cases(recipe, task)
     if processes.rank == 0:
         run.describe(recipe, split, str(Path(recipe.data.path).expanduser().resolve()))
@@ -85,6 +87,30 @@ def plan_run(recipe: Recipe, *, name: str | None, resume: str | None, init_from:
         checkpoint=checkpoint,
         init_from=init_from,
     )
+
+
+def _check_resumption(recipe: Recipe, run: RunFolder) -> None:
+    """Refuse settings under which the run's checkpoints can't be taken up; all others may change on the way.
+
+    Raises:
+        InputError: Such a setting differs from the run's.
+    """
+    before = run.recipe()
+    changed = [
+        f"{name} was {then!r}, now {now!r}"
+        for name, then, now in (
+            *((key, getattr(before, key), getattr(recipe, key)) for key in ("task", "variant", "geometry", "network")),
+            ("optimiser.name", before.optimiser.name, recipe.optimiser.name),
+            ("use of Lookahead", before.optimiser.lookahead_steps > 0, recipe.optimiser.lookahead_steps > 0),
+            ("use of averaged weights", before.optimiser.average_decay > 0, recipe.optimiser.average_decay > 0),
+        )
+        if then != now
+    ]
+    if changed:
+        raise InputError(
+            f"The run {run.name} can't go on with these settings: {'; '.join(changed)}. Give those of {run.config}, or "
+            "start another run with --name (and --init-from, where the network is the same)."
+        )
 
 
 def gather_cases(recipe: Recipe, task: Task) -> tuple[dict[str, ReadableCase], Split]:
