@@ -6,6 +6,7 @@ Only the classes that Slicer demands; what they do is in ``OSSNetLib``.
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import slicer
 from OSSNetLib.samples import register_sample_data
@@ -17,6 +18,8 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleLogic,
     ScriptedLoadableModuleTest,
 )
+
+DOCUMENTATION = "https://github.com/napari-ossnet/napari-ossnet/blob/main/docs/slicer.md"
 
 
 class OSSNet(ScriptedLoadableModule):
@@ -30,8 +33,9 @@ class OSSNet(ScriptedLoadableModule):
         parent.contributors = ["The napari-ossnet developers"]
         parent.helpText = _(
             "Segments a 3D scan with OSS-Net: choose a task, a volume for each modality and a network, press Segment, "
-            "and watch a coarse result sharpen. For research use only; not a medical device."
-        )
+            "and watch a coarse result sharpen. For research use only; not a medical device. "
+            '<a href="{url}">Documentation</a>.'
+        ).format(url=DOCUMENTATION)
         parent.acknowledgementText = _(
             "Reich et al., Memory Efficient High Resolution Semantic Segmentation of 3D Medical Data, BMVC 2021."
         )
@@ -49,16 +53,36 @@ class OSSNetWidget(OSSNetFormWidget):
 
 
 class OSSNetLogic(ScriptedLoadableModuleLogic):
-    """Owns the parameter node; the work is done by ``OSSNetLib.logic``."""
+    """Owns the parameter node, and segments from scripts; what the panel does is in ``OSSNetLib.logic``."""
+
+    def segment(self, images: dict[str, Any], task: str, segmentation_node: Any = None, **settings: Any) -> Any:
+        """Segment, wait for the result and give its segmentation node; see ``OSSNetLib.scripting``.
+
+        Example:
+            ``OSSNet.OSSNetLogic().segment({"mr": getNode("hippocampus_001")}, "hippocampus")``
+        """
+        from OSSNetLib.scripting import segment_and_wait
+
+        return segment_and_wait(images, task, segmentation_node, **settings).segmentation_node
 
 
 class OSSNetTest(ScriptedLoadableModuleTest):
     """The whole path inside Slicer with a tiny network; run it with *Reload and Test*."""
 
+    def setUp(self) -> None:
+        """An empty scene."""
+        slicer.mrmlScene.Clear()
+
     def runTest(self) -> None:
         """Every test of the module."""
+        self.setUp()
+        self.test_whole_path()
+
+    def test_whole_path(self) -> None:
+        """From volume nodes to segments, surfaces and numbers."""
+        from pathlib import Path
+
         from OSSNetLib.self_test import SelfTest
 
-        slicer.mrmlScene.Clear()
-        SelfTest().run()
-        self.delayDisplay("OSS-Net: the tests passed.")
+        tested = SelfTest(Path(__file__).parent / "Resources" / "requirements.txt").run()
+        self.delayDisplay(f"OSS-Net: the tests passed ({tested}).")

@@ -71,22 +71,53 @@ def an_ossnet_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_weights
     return home
 
 
-@pytest.fixture
-def a_logic(an_application: Application, an_ossnet_home: Path) -> Iterator[SimpleNamespace]:
-    """The real logic on the real child process, with everything that it signals written down."""
+@pytest.fixture(scope="session")
+def a_warm_process(tmp_path_factory: pytest.TempPathFactory, tiny_weights: Path, qapp: object) -> Iterator[object]:
+    """One child for all tests that neither end it nor count: importing torch is what most of their time would go to."""
     from OSSNetLib.engine_process import EngineProcess
+
+    home = tmp_path_factory.mktemp("home")
+    (home / "weights").mkdir()
+    (home / "weights" / "tiny.safetensors").write_bytes(tiny_weights.read_bytes())
+    process = EngineProcess(sys.executable)
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("OSSNET_HOME", str(home))
+        process.send("weights", task="hippocampus")
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def a_logic(an_application: Application, an_ossnet_home: Path, a_warm_process: object) -> Iterator[SimpleNamespace]:
+    """The real logic on the real child process, with everything that it signals written down."""
+    heard = listen_to_logic(a_warm_process)
+    yield heard
+    a_warm_process.received.disconnect(heard.logic._on_received)
+    a_warm_process.died.disconnect(heard.logic._on_died)
+
+
+@pytest.fixture
+def a_cold_logic(an_application: Application, an_ossnet_home: Path) -> Iterator[SimpleNamespace]:
+    """The same with a child of its own."""
+    from OSSNetLib.engine_process import EngineProcess
+
+    heard = listen_to_logic(EngineProcess(sys.executable))
+    yield heard
+    heard.logic.close()
+
+
+def listen_to_logic(process: object) -> SimpleNamespace:
     from OSSNetLib.logic import OSSNetSegmentationLogic
 
-    logic = OSSNetSegmentationLogic(EngineProcess(sys.executable))
+    logic = OSSNetSegmentationLogic(process)
     heard = SimpleNamespace(logic=logic, steps=[], reports=[], failures=[], cancelled=[], answers=[], regions=[])
     logic.snapshot_shown.connect(heard.steps.append)
     logic.finished.connect(heard.reports.append)
     logic.failed.connect(heard.failures.append)
     logic.cancelled.connect(lambda: heard.cancelled.append(True))
     logic.answered.connect(lambda command, words: heard.answers.append((command, words)))
-    logic.region_finished.connect(heard.regions.append)
-    yield heard
-    logic.close()
+    logic.region_finished.connect(lambda node, report: heard.regions.append(node))
+    return heard
 
 
 @pytest.fixture
@@ -102,6 +133,7 @@ def a_widget(an_application: Application, an_ossnet_home: Path, monkeypatch: pyt
     widget = module.OSSNetWidget(SimpleNamespace(widget=parent, isEntered=True))
     widget.segmentation_logic = OSSNetSegmentationLogic(EngineProcess(sys.executable))
     widget.setup()
+    an_application.module_widgets["OSSNet"] = widget
     yield widget
     widget.cleanup()
 

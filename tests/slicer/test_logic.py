@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import slicer
+import vtk
 from OSSNetLib import nodes
 
 WAIT_MS = 120_000
+TURN = np.radians(25)
+OBLIQUE = np.eye(4)
+OBLIQUE[:2, :2] = [[np.cos(TURN), -np.sin(TURN)], [np.sin(TURN), np.cos(TURN)]]
+OBLIQUE = OBLIQUE @ np.diag([0.9, -1.0, 1.2, 1.0])
+OBLIQUE[:3, 3] = 12, -20, 31
 
 
 def test_a_run_streams_from_coarse_to_fine_and_fills_the_scene(
@@ -31,55 +40,154 @@ def test_a_run_streams_from_coarse_to_fine_and_fills_the_scene(
     assert slicer.util.getNodesByClass("vtkMRMLModelNode") == []
 
 
-def test_the_segments_equal_the_engines_own_mask(
-    a_logic: SimpleNamespace, a_volume_node: Callable[..., object], qtbot: object
+def test_the_segments_equal_the_command_lines_mask(
+    a_logic: SimpleNamespace, a_volume_node: Callable[..., object], tmp_path: Path, qtbot: object
 ) -> None:
-    from napari_ossnet.engine.completion import complete
-    from napari_ossnet.engine.session import SegmentationSession, SegmentRequest
-    from napari_ossnet.engine.volume import Volume
+    import nibabel
 
-    volume = a_volume_node()
+    volume = a_volume_node(affine=OBLIQUE)
+    scan, mask = tmp_path / "mr.nii.gz", tmp_path / "mask.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(nodes.volume_to_array(volume)[0], OBLIQUE), scan)
+    command = [sys.executable, "-m", "napari_ossnet.cli", "segment", str(scan), "-o", str(mask)]
+    command += ["--task", "hippocampus", "--weights", "tiny", "--device", "cpu", "--progress", "none"]
+    subprocess.run(command, check=True, capture_output=True)
     a_logic.logic.segment("hippocampus", {"mr": volume}, weights="tiny", device="cpu")
     qtbot.waitUntil(lambda: not a_logic.logic.is_busy, timeout=WAIT_MS)
-    scan = Volume(data=nodes.volume_to_array(volume), affine=nodes.volume_to_affine(volume), channel_names=("mr",))
-    request = SegmentRequest(volume=scan, task="hippocampus", weights="tiny", device="cpu")
-    expected = complete(SegmentationSession().segment(request)).labels
     result = a_logic.logic.result
+    expected = np.asarray(nibabel.load(mask).dataobj)
+    assert expected.any()
     assert np.array_equal(nodes.read_labels(result.segmentation_node, result.task.classes, volume), expected)
 
 
-def test_a_killed_child_is_a_sentence_and_the_next_run_starts_another(
+def test_an_exported_surface_read_by_slicer_lies_where_the_segments_lie(
+    a_logic: SimpleNamespace, a_volume_node: Callable[..., object], tmp_path: Path, qtbot: object
+) -> None:
+    a_logic.logic.segment("hippocampus", {"mr": a_volume_node(affine=OBLIQUE)}, weights="tiny", device="cpu")
+    qtbot.waitUntil(lambda: not a_logic.logic.is_busy, timeout=WAIT_MS)
+    node, together = a_logic.logic.result.segmentation_node, vtk.vtkBoundingBox()
+    for index in range(2):
+        surface = vtk.vtkPolyData()
+        assert node.GetClosedSurfaceRepresentation(node.GetSegmentation().GetNthSegmentID(index), surface)
+        together.AddBounds(surface.GetBounds())
+    expected = np.zeros(6)
+    together.GetBounds(expected)
+    for suffix in ("stl", "obj", "ply"):
+        path = tmp_path / f"surface.{suffix}"
+        a_logic.logic.ask("export", path=str(path))
+        qtbot.waitUntil(lambda: not a_logic.logic.is_busy, timeout=WAIT_MS)
+        storage = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLModelStorageNode")
+        storage.SetFileName(str(path))
+        model = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLModelNode")
+        assert storage.ReadData(model)
+        found = np.zeros(6)
+        model.GetRASBounds(found)
+        assert np.allclose(found, expected, atol=0.05), suffix
+
+
+def test_torch_is_imported_and_a_scan_encoded_once_for_two_runs(
+    a_cold_logic: SimpleNamespace, a_volume_node: Callable[..., object], qtbot: object
+) -> None:
+    pids, stages = [], []
+    a_cold_logic.logic.process.received.connect(lambda words: pids.append(words["pid"]) if "pid" in words else None)
+    a_cold_logic.logic.progressed.connect(lambda words: stages.append(words["stage"]))
+    volume = a_volume_node()
+    for threshold in (0.5, 0.4):
+        stages.clear()
+        a_cold_logic.logic.segment("hippocampus", {"mr": volume}, weights="tiny", device="cpu", threshold=threshold)
+        qtbot.waitUntil(lambda: not a_cold_logic.logic.is_busy, timeout=WAIT_MS)
+    assert len(a_cold_logic.reports) == 2
+    assert len(pids) == 1
+    assert "refining" in stages
+    assert "encoding" not in stages
+
+
+def test_a_scan_whose_voxels_changed_is_read_anew(
+    a_cold_logic: SimpleNamespace, a_volume_node: Callable[..., object], qtbot: object
+) -> None:
+    volume = a_volume_node()
+    stages = []
+    for _ in range(2):
+        a_cold_logic.logic.segment("hippocampus", {"mr": volume}, weights="tiny", device="cpu")
+        qtbot.waitUntil(lambda: not a_cold_logic.logic.is_busy, timeout=WAIT_MS)
+        slicer.util.arrayFromVolume(volume)[:10] += 50
+        slicer.util.arrayFromVolumeModified(volume)
+        a_cold_logic.logic.progressed.connect(lambda words: stages.append(words["stage"]))
+    assert "encoding" in stages
+    assert len(list(a_cold_logic.logic.process.exchange_folder.glob("image-*.npy"))) == 1
+
+
+def test_results_lie_beside_their_scan_in_the_subject_hierarchy(
     a_logic: SimpleNamespace, a_volume_node: Callable[..., object], qtbot: object
 ) -> None:
-    pids = []
-    a_logic.logic.process.received.connect(lambda words: pids.append(words["pid"]) if "pid" in words else None)
     volume = a_volume_node()
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    study = hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), "study")
+    hierarchy.CreateItem(study, volume)
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def make_item(scene: object, event: str, node: object) -> None:
+        # Slicer's Qt side does this for every node that is shown.
+        if node.IsA("vtkMRMLSegmentationNode") or node.IsA("vtkMRMLTableNode"):
+            hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
+
+    slicer.mrmlScene.AddObserver(slicer.mrmlScene.NodeAddedEvent, make_item)
     a_logic.logic.segment("hippocampus", {"mr": volume}, weights="tiny", device="cpu")
+    qtbot.waitUntil(lambda: not a_logic.logic.is_busy, timeout=WAIT_MS)
+    result = a_logic.logic.result
+    for node in (result.segmentation_node, result.table_node):
+        assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) == study
+
+
+def test_the_table_node_holds_numbers(
+    a_logic: SimpleNamespace, a_volume_node: Callable[..., object], qtbot: object
+) -> None:
+    a_logic.logic.segment("hippocampus", {"mr": a_volume_node()}, weights="tiny", device="cpu")
+    qtbot.waitUntil(lambda: not a_logic.logic.is_busy, timeout=WAIT_MS)
+    table = a_logic.logic.result.table_node.GetTable()
+    assert table.GetValueByName(0, "Volume (mL)").ToDouble() == pytest.approx(a_logic.reports[0]["volume_ml"])
+    assert table.GetColumnByName("Diameter (mm)").IsNumeric()
+
+
+def test_a_killed_child_is_a_sentence_and_the_next_run_starts_another(
+    a_cold_logic: SimpleNamespace, a_volume_node: Callable[..., object], qtbot: object
+) -> None:
+    pids = []
+    a_cold_logic.logic.process.received.connect(lambda words: pids.append(words["pid"]) if "pid" in words else None)
+    volume = a_volume_node()
+    a_cold_logic.logic.segment("hippocampus", {"mr": volume}, weights="tiny", device="cpu")
     qtbot.waitUntil(lambda: bool(pids), timeout=WAIT_MS)
     os.kill(pids[0], signal.SIGKILL)
-    qtbot.waitUntil(lambda: bool(a_logic.failures), timeout=WAIT_MS)
-    assert "ended unexpectedly" in a_logic.failures[0]
-    assert not a_logic.logic.is_busy
-    a_logic.logic.segment("hippocampus", {"mr": volume}, weights="tiny", device="cpu")
-    qtbot.waitUntil(lambda: bool(a_logic.reports), timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: bool(a_cold_logic.failures), timeout=WAIT_MS)
+    assert "ended unexpectedly" in a_cold_logic.failures[0]
+    assert not a_cold_logic.logic.is_busy
+    a_cold_logic.logic.segment("hippocampus", {"mr": volume}, weights="tiny", device="cpu")
+    qtbot.waitUntil(lambda: bool(a_cold_logic.reports), timeout=WAIT_MS)
     assert len(set(pids)) == 2
 
 
 def test_cancelling_keeps_what_was_shown_and_the_child(
-    a_logic: SimpleNamespace, a_volume_node: Callable[..., object], qtbot: object
+    a_cold_logic: SimpleNamespace, a_volume_node: Callable[..., object], qtbot: object
 ) -> None:
     pids = []
-    a_logic.logic.process.received.connect(lambda words: pids.append(words["pid"]) if "pid" in words else None)
+    a_cold_logic.logic.process.received.connect(lambda words: pids.append(words["pid"]) if "pid" in words else None)
     volume = a_volume_node()
-    a_logic.logic.snapshot_shown.connect(lambda step: a_logic.logic.cancel())
-    a_logic.logic.segment("hippocampus", {"mr": volume}, weights="tiny", device="cpu")
-    qtbot.waitUntil(lambda: not a_logic.logic.is_busy, timeout=WAIT_MS)
-    assert a_logic.cancelled == [True]
-    assert a_logic.reports == []
-    assert a_logic.logic.result.segmentation_node.GetSegmentation().GetNumberOfSegments() == 2
-    a_logic.logic.ask("weights", task="hippocampus")
-    qtbot.waitUntil(lambda: bool(a_logic.answers), timeout=WAIT_MS)
-    assert "tiny" in {entry["name"] for entry in a_logic.answers[0][1]["entries"]}
+    a_cold_logic.logic.snapshot_shown.connect(lambda step: a_cold_logic.logic.cancel())
+    a_cold_logic.logic.segment("hippocampus", {"mr": volume}, weights="tiny", device="cpu")
+    qtbot.waitUntil(lambda: not a_cold_logic.logic.is_busy, timeout=WAIT_MS)
+    assert a_cold_logic.cancelled == [True]
+    assert a_cold_logic.reports == []
+    node = a_cold_logic.logic.result.segmentation_node
+    assert node.GetSegmentation().GetNumberOfSegments() == 2
+    surface = vtk.vtkPolyData()
+    assert any(
+        node.GetClosedSurfaceRepresentation(node.GetSegmentation().GetNthSegmentID(index), surface)
+        and surface.GetNumberOfPoints()
+        for index in range(2)
+    )
+    assert not a_cold_logic.logic.has_result
+    a_cold_logic.logic.ask("weights", task="hippocampus")
+    qtbot.waitUntil(lambda: bool(a_cold_logic.answers), timeout=WAIT_MS)
+    assert "tiny" in {entry["name"] for entry in a_cold_logic.answers[0][1]["entries"]}
     assert len(pids) == 1
 
 
@@ -89,8 +197,9 @@ def test_a_scan_deleted_during_a_run_stops_the_run(
     volume = a_volume_node()
     told = []
     a_logic.logic.told.connect(lambda text, is_warning: told.append(text))
-    a_logic.logic.segment("hippocampus", {"mr": volume}, weights="tiny", device="cpu")
+    a_logic.logic.segment("hippocampus", {"mr": volume}, weights="tiny", device="cpu", is_live=False)
     slicer.mrmlScene.RemoveNode(volume)
+    a_logic.logic.check_nodes()
     qtbot.waitUntil(lambda: not a_logic.logic.is_busy, timeout=WAIT_MS)
     assert a_logic.reports == []
     assert any("deleted" in text for text in [*told, *a_logic.failures])
@@ -111,13 +220,13 @@ def test_a_region_is_refined_on_voxels_of_its_own(
 
 
 def test_no_process_and_no_folder_is_left_behind(
-    a_logic: SimpleNamespace, a_volume_node: Callable[..., object], qtbot: object
+    a_cold_logic: SimpleNamespace, a_volume_node: Callable[..., object], qtbot: object
 ) -> None:
     pids = []
-    a_logic.logic.process.received.connect(lambda words: pids.append(words["pid"]) if "pid" in words else None)
-    a_logic.logic.ask("weights", task="hippocampus")
-    qtbot.waitUntil(lambda: bool(a_logic.answers), timeout=WAIT_MS)
-    folder = a_logic.logic.process.exchange_folder
-    a_logic.logic.close()
+    a_cold_logic.logic.process.received.connect(lambda words: pids.append(words["pid"]) if "pid" in words else None)
+    a_cold_logic.logic.ask("weights", task="hippocampus")
+    qtbot.waitUntil(lambda: bool(a_cold_logic.answers), timeout=WAIT_MS)
+    folder = a_cold_logic.logic.process.exchange_folder
+    a_cold_logic.logic.close()
     assert not folder.exists()
     assert not Path(f"/proc/{pids[0]}").exists()

@@ -107,7 +107,7 @@ def test_a_mesh_becomes_the_closed_surface_where_it_lies(
     nodes.write_labels(segmentation, classes, ball(nodes.volume_to_affine(volume)), volume)
     vertices = np.array([[0, 0, 0], [10, 0, 0], [0, 10, 0], [0, 0, 10]], dtype=np.float32)
     faces = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]])
-    nodes.set_closed_surface(segmentation, "ossnet_ball", nodes.make_polydata(vertices, faces))
+    nodes.set_closed_surface(segmentation, "ossnet_ball", vertices, faces)
     surface = vtk.vtkPolyData()
     assert segmentation.GetClosedSurfaceRepresentation("ossnet_ball", surface)
     assert surface.GetBounds() == (0, 10, 0, 10, 0, 10)

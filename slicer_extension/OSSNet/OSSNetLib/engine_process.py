@@ -1,19 +1,21 @@
 """Owns the engine's child process: starts it, speaks its JSON lines, hears of its death, leaves no orphan.
 
 The child serves many runs, so that torch is imported once and a scan is encoded once. Everything here happens on the
-main thread, driven by QProcess: Slicer's event loop starves Python threads.
+main thread, driven by QProcess: Slicer's event loop starves Python threads. Qt is imported where it is needed, so that
+what is built on this runs without Slicer's Qt side.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import qt
 
 from OSSNetLib.signals import Signal
 
@@ -59,6 +61,8 @@ class EngineProcess:
         self._number = 0
         self._is_stopping = False
         self._exchange: Path | None = None
+        #: The interpreter's id, where the program is a launcher that only waits for it.
+        self._launched_pid: int | None = None
 
     @property
     def is_running(self) -> bool:
@@ -73,7 +77,11 @@ class EngineProcess:
         return self._exchange
 
     def send(self, command: str, **words: Any) -> int:
-        """Hand a command to the child, starting it if need be; gives the number that its answers carry."""
+        """Hand a command to the child, starting it if need be; gives the number that its answers carry.
+
+        Raises:
+            FileNotFoundError: The engine or Slicer's Python is missing.
+        """
         if self._process is None:
             self._start()
         self._number += 1
@@ -81,9 +89,15 @@ class EngineProcess:
         return self._number
 
     def cancel(self, number: int) -> None:
-        """Ask the child to stop the job of that number; it answers within a second or is killed by ``kill``."""
+        """Ask the child to stop the job of that number; it says at once that it heard, and stops at its next event."""
         if self._process is not None:
             self._write({"command": "cancel", "id": number})
+
+    def call_later(self, delay_ms: int, receiver: Callable[[], Any]) -> None:
+        """Call something on the main thread after a while."""
+        import qt
+
+        qt.QTimer.singleShot(delay_ms, receiver)
 
     def kill(self) -> None:
         """End the child at once and wait for it, but not for ever; nobody is told that it died."""
@@ -98,18 +112,29 @@ class EngineProcess:
         self._is_stopping = True
         if process is not None:
             if is_patient:
-                process.write(qt.QByteArray(b'{"command": "quit"}\n'))
+                process.write(b'{"command": "quit"}\n')
                 process.closeWriteChannel()
             if not is_patient or not process.waitForFinished(STOP_MS):
+                self._kill_launched()
                 process.kill()
                 process.waitForFinished(KILL_MS)
             process.deleteLater()
         self._is_stopping = False
+        self._launched_pid = None
         if self._exchange is not None:
             shutil.rmtree(self._exchange, ignore_errors=True)
             self._exchange = None
 
+    def _kill_launched(self) -> None:
+        """End the interpreter behind ``PythonSlicer``: that is a launcher, whose death leaves the interpreter alive."""
+        if self._launched_pid is not None:
+            # Windows has no SIGKILL; there SIGTERM ends a process at once.
+            with contextlib.suppress(OSError):
+                os.kill(self._launched_pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+
     def _start(self) -> None:
+        import qt
+
         program = self._program or shutil.which("PythonSlicer")
         if program is None:
             raise FileNotFoundError("PythonSlicer is not on the path of this Slicer; install Slicer again.")
@@ -118,6 +143,7 @@ class EngineProcess:
         paths = [str(engine_folder()), environment.value("PYTHONPATH", "")]
         environment.insert("PYTHONPATH", os.pathsep.join(path for path in paths if path))
         environment.insert("PYTHONUNBUFFERED", "1")
+        environment.insert("PYTHONIOENCODING", "utf-8")
         process = qt.QProcess()
         process.setProcessEnvironment(environment)
         process.readyReadStandardOutput.connect(self._on_output)
@@ -125,10 +151,11 @@ class EngineProcess:
         process.finished.connect(self._on_finished)
         process.errorOccurred.connect(self._on_error)
         self._process = process
-        process.start(program, ["-m", "napari_ossnet.engine.worker", "--exchange", str(self.exchange_folder)])
+        folder = str(self.exchange_folder)
+        process.start(program, ["-m", "napari_ossnet.engine.worker", "--exchange", folder, "--own-exchange"])
 
     def _write(self, words: dict[str, Any]) -> None:
-        self._process.write(qt.QByteArray(json.dumps(words).encode() + b"\n"))
+        self._process.write(json.dumps(words).encode() + b"\n")
 
     def _on_output(self) -> None:
         if self._process is None:
@@ -138,17 +165,30 @@ class EngineProcess:
         for line in lines:
             # A receiver may have stopped the child: what it still had to say is of no interest then.
             if line.strip() and self._process is not None:
-                self.received.emit(json.loads(line))
+                self._take_line(line)
+
+    def _take_line(self, line: bytes) -> None:
+        try:
+            words = json.loads(line)
+        except ValueError:
+            # A launcher may print something of its own before the interpreter starts.
+            self._errors = (self._errors + line + b"\n")[-4000:]
+            return
+        if words.get("event") == "ready" and words["pid"] != self._process.processId():
+            self._launched_pid = words["pid"]
+        self.received.emit(words)
 
     def _on_errors(self) -> None:
         if self._process is not None:
             # The end of it is what a death is explained with.
             self._errors = (self._errors + bytes(self._process.readAllStandardError().data()))[-4000:]
 
-    def _on_finished(self, *_: Any) -> None:
+    def _on_finished(self, *unused: Any) -> None:
         self._report_death("The engine's process ended unexpectedly (crashed, ran out of memory, or was stopped).")
 
     def _on_error(self, error: Any) -> None:
+        import qt
+
         process = self._process
         # A crash is an error as well; ``finished`` follows it.
         if process is not None and error == qt.QProcess.FailedToStart:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import slicer
+from slicer.i18n import tr as _
 
-from OSSNetLib.logic import import_engine
+from OSSNetLib.engine_import import import_engine, known_tasks
 from OSSNetLib.signals import Signal
 
-#: Selectors in the form: no task has more modalities.
+#: Selectors in the form: no task of ours has more modalities.
 SELECTORS = 4
 
 
@@ -34,13 +35,15 @@ class ImagesSection:
         ui.assignButton.connect("clicked(bool)", self._on_assign)
 
     def fill(self) -> None:
-        """The engine's tasks; needs its packages."""
-        self._tasks = list(import_engine("tasks").TASKS.values())
+        """The engine's tasks, and those of weights on this machine; needs the engine's packages."""
+        chosen = self.task.name if self.task is not None else ""
+        self._tasks = [task for task in known_tasks().values() if task.channels <= SELECTORS]
         self._is_filling = True
         self._ui.taskComboBox.clear()
         for task in self._tasks:
             self._ui.taskComboBox.addItem(task.title)
         self._is_filling = False
+        self.choose_task(chosen)
         self._on_task_changed()
 
     @property
@@ -65,14 +68,15 @@ class ImagesSection:
     def problems(self) -> list[str]:
         """What keeps the scan from being segmented, a sentence each."""
         if self.task is None:
-            return ["The engine's packages are not installed yet."]
+            return [_("The engine's packages are not installed yet; press Install.")]
         chosen = self.images()
         missing = [part.title for part in self.task.modalities if part.name not in chosen]
-        problems = [f"Choose a volume for {', '.join(missing)}."] if missing else []
+        problems = [_("Choose a volume for {modalities}.").format(modalities=", ".join(missing))] if missing else []
         ids = [node.GetID() for node in chosen.values()]
         if len(set(ids)) < len(ids):
-            problems.append("Two modalities have the same volume; choose another one for each.")
-        problems += [f"{node.GetName()} holds no image." for node in chosen.values() if node.GetImageData() is None]
+            problems.append(_("Two modalities have the same volume; choose another one for each."))
+        empty = [node.GetName() for node in chosen.values() if node.GetImageData() is None]
+        problems += [_("{name} holds no image; choose another volume.").format(name=name) for name in empty]
         return problems
 
     def note(self) -> str:
@@ -81,22 +85,21 @@ class ImagesSection:
             if node.GetImageData() is not None:
                 shape = " x ".join(str(size) for size in node.GetImageData().GetDimensions())
                 spacing = " x ".join(f"{size:.2f}" for size in node.GetSpacing())
-                return f"{shape} voxels of {spacing} mm"
+                return _("{shape} voxels of {spacing} mm").format(shape=shape, spacing=spacing)
         return ""
 
     def assign_by_name(self) -> None:
-        """Fill empty selectors with volumes whose names speak of their modality."""
+        """Fill empty selectors with volumes whose names speak of their modality; an only volume is the only choice."""
         if self.task is None:
             return
         guess = import_engine("assignment").guess_modality
-        volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+        volumes = [node for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if _is_plain(node)]
         taken = {node.GetID() for node in self.images().values()}
         for index, modality in enumerate(self.task.modalities):
-            fitting = [
-                node
-                for node in volumes
-                if node.GetID() not in taken and guess(self.task, node.GetName() or "") == modality.name
-            ]
+            free = [node for node in volumes if node.GetID() not in taken]
+            fitting = [node for node in free if guess(self.task, node.GetName() or "") == modality.name]
+            if self.task.channels == 1 and len(volumes) == 1:
+                fitting = free
             if self._selector(index).currentNode() is None and fitting:
                 taken.add(fitting[0].GetID())
                 self._selector(index).setCurrentNode(fitting[0])
@@ -104,7 +107,7 @@ class ImagesSection:
     def _selector(self, index: int) -> Any:
         return getattr(self._ui, f"image{index + 1}Selector")
 
-    def _on_task_changed(self, *_: Any) -> None:
+    def _on_task_changed(self, *unused: Any) -> None:
         if self._is_filling or self.task is None:
             return
         for index in range(SELECTORS):
@@ -118,9 +121,14 @@ class ImagesSection:
         self.assign_by_name()
         self.changed.emit()
 
-    def _on_image_changed(self, *_: Any) -> None:
+    def _on_image_changed(self, *unused: Any) -> None:
         self.changed.emit()
 
-    def _on_assign(self, *_: Any) -> None:
+    def _on_assign(self, *unused: Any) -> None:
         self.assign_by_name()
         self.changed.emit()
+
+
+def _is_plain(node: Any) -> bool:
+    """Whether a volume is an image of one value a voxel, as the selectors show them (no label map, no colours)."""
+    return node.GetClassName() == "vtkMRMLScalarVolumeNode" and not node.GetHideFromEditors()

@@ -7,6 +7,7 @@ scipy, SimpleITK, vtk, requests. Nothing is imported or installed before the use
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import re
 from pathlib import Path
@@ -39,7 +40,7 @@ class Installation:
     def missing(self) -> list[str]:
         """What is not installed yet, torch last."""
         names = [*self.requirements(), f"torch{TORCH_REQUIREMENT}"]
-        return [name for name in names if not _is_installed(re.split(r"[<>=!~\[ ]", name)[0])]
+        return [name for name in names if not is_installed(name)]
 
     def ensure(self) -> None:
         """Install what is missing, after asking.
@@ -52,18 +53,24 @@ class Installation:
             return
         question = (
             f"OSS-Net needs packages that are not in this Slicer yet: {', '.join(missing)}. "
-            "They are downloaded from the Python Package Index. Install them now?"
+            "They are downloaded from the Python Package Index. Torch is large: Slicer does not respond for some "
+            "minutes, until it is there. Install them now?"
         )
         if not slicer.util.confirmOkCancelDisplay(question, windowTitle="OSS-Net"):
             raise InstallationError("Nothing was installed. OSS-Net can't segment without these packages.")
+        with slicer.util.tryWithErrorDisplay(show=False, waitCursor=True):
+            self._install_all(missing)
+        importlib.invalidate_caches()
+        still_missing = self.missing()
+        if still_missing:
+            raise InstallationError(f"These packages are still missing: {', '.join(still_missing)}. {RESTART_HINT}")
+
+    def _install_all(self, missing: list[str]) -> None:
         others = [name for name in missing if not name.startswith("torch")]
         if others:
             self._install(others)
         if len(others) < len(missing):
             _install_torch()
-        still_missing = self.missing()
-        if still_missing:
-            raise InstallationError(f"These packages are still missing: {', '.join(still_missing)}. {RESTART_HINT}")
 
     def _install(self, names: list[str]) -> None:
         try:
@@ -90,9 +97,16 @@ def _install_torch() -> None:
         raise InstallationError("PyTorch was not installed; use the module PyTorch Util to see why.")
 
 
-def _is_installed(name: str) -> bool:
+def is_installed(requirement: str) -> bool:
+    """Whether a package is there, and not older than a requirement such as ``nibabel>=5.2`` asks for."""
+    name, _, lowest = requirement.partition(">=")
     try:
-        importlib.metadata.version(name)
+        found = importlib.metadata.version(name.strip())
     except importlib.metadata.PackageNotFoundError:
         return False
-    return True
+    return _numbers(found) >= _numbers(lowest)
+
+
+def _numbers(version: str) -> list[int]:
+    """The release of a version, such as 2 and 13 and 0 of 2.13.0+cpu."""
+    return [int(number) for number in re.findall(r"\d+", re.split(r"[+a-z]", version)[0])]

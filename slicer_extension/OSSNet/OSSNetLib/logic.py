@@ -5,28 +5,27 @@ It never touches a form. The scene is touched on the main thread only, in the sl
 
 from __future__ import annotations
 
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from OSSNetLib import nodes
-from OSSNetLib.engine_process import EngineProcess, engine_folder
+from OSSNetLib.engine_import import import_engine, known_tasks
+from OSSNetLib.engine_process import EngineProcess
 from OSSNetLib.results import NodeDeletedError, RunResult
+from OSSNetLib.scan_files import ScanFiles
 from OSSNetLib.signals import Signal
 
-
-def import_engine(module: str) -> Any:
-    """A light module of the engine (no torch in it), e.g. ``tasks``; its packages must be installed.
-
-    Raises:
-        ImportError: They are not.
-    """
-    folder = str(engine_folder())
-    if folder not in sys.path:
-        sys.path.append(folder)
-    return __import__(f"napari_ossnet.engine.{module}", fromlist=[module])
+#: What a cancelled job gets to stop by itself before the child is killed.
+CANCEL_MS = 10_000
+#: Commands whose result goes to the scene.
+RUNS = ("segment", "rethreshold", "refine_region")
+#: Where the engine's own sentence speaks of the command line.
+SENTENCES = {
+    "OutOfMemoryError": "The memory did not suffice; close other programs, set less at Memory, or choose the CPU at "
+    "Device, then press Segment again."
+}
 
 
 class OSSNetSegmentationLogic:
@@ -37,7 +36,7 @@ class OSSNetSegmentationLogic:
         told: A sentence, and whether it is a warning.
         snapshot_shown: The step, in voxels.
         finished: The engine's report, after the nodes are filled.
-        region_finished: The node of a refined region.
+        region_finished: The node of a refined region, and the engine's report on it.
         answered: The answer to a command that is no run (weights, devices, export ...).
         failed: A sentence.
         cancelled: Nothing.
@@ -55,6 +54,9 @@ class OSSNetSegmentationLogic:
         self.finished, self.region_finished, self.answered = Signal(), Signal(), Signal()
         self.failed, self.cancelled, self.state_changed = Signal(), Signal(), Signal()
         self.result: RunResult | None = None
+        #: Whether the engine has a finished result of ``result``, to be exported, moved or refined.
+        self.has_result = False
+        self._files = ScanFiles()
         self._job: tuple[int, str] | None = None
         self._factor = 1.0
 
@@ -72,15 +74,22 @@ class OSSNetSegmentationLogic:
             segmentation_node: Where the result goes; None makes a new node.
             settings: Of the worker's ``segment`` command: variant, weights, device, memory_bytes, threshold, is_live.
         """
-        task = import_engine("tasks").get_task(task_name)
-        first = images[task.modalities[0].name]
+        if self.is_busy:
+            self.failed.emit("The engine is still busy; cancel the running job first.")
+            return
         transforms = {node.GetTransformNodeID() for node in images.values()}
         if len(transforms) > 1:
             self.failed.emit("The images lie below different transforms; harden the transforms, or use the same one.")
             return
-        self.result = RunResult(first, task, segmentation_node)
-        words = {name: self._image_to_words(node) for name, node in images.items()}
-        self._start("segment", task=task_name, images=words, **settings)
+        try:
+            words = self._files.hand_over(images, self.process.exchange_folder)
+        except OSError as error:
+            self.failed.emit(f"The scan can't be handed to the engine ({error}); free some disk space.")
+            return
+        task = known_tasks().get(task_name) or import_engine("tasks").get_task(task_name)
+        self.has_result, self.result = False, None
+        if self._start("segment", task=task_name, images=words, **settings):
+            self.result = RunResult(images[task.modalities[0].name], task, segmentation_node)
 
     def rethreshold(self, threshold: float) -> None:
         """Move the threshold of the last result."""
@@ -96,43 +105,62 @@ class OSSNetSegmentationLogic:
         self._start(command, **words)
 
     def cancel(self) -> None:
-        """Stop the job under way; what it has shown stays."""
+        """Stop the job under way; what it has shown stays. A child that does not stop in time is ended."""
         if self._job is not None:
             self.process.cancel(self._job[0])
+            self.process.call_later(CANCEL_MS, partial(self._end_overdue, self._job[0]))
 
     def kill(self) -> None:
         """Stop the engine's process at once: for a job that does not answer ``cancel``."""
         if self._job is not None:
             self.process.kill()
+            self.has_result = False
             self._end_job()
             self.cancelled.emit()
 
     def close(self) -> None:
         """End the process; after that a new job would start another."""
         self.process.stop()
-        self._job = None
+        self.has_result = False
+        if self._job is not None:
+            self._end_job()
 
     def forget(self) -> None:
         """The scene was closed: stop what runs, and let go of its nodes."""
         if self.is_busy:
             self.kill()
+        self.has_result = False
         self.result = None
 
-    def _start(self, command: str, **words: Any) -> None:
+    def check_nodes(self) -> None:
+        """Stop a run whose scan or output was deleted: it would be in vain."""
+        if self._job is not None and self._job[1] in RUNS and self.result is not None:
+            try:
+                self.result.check()
+            except NodeDeletedError as error:
+                self._abandon(error)
+
+    def _abandon(self, error: NodeDeletedError) -> None:
+        self.told.emit(str(error), True)
+        self.cancel()
+
+    def _end_overdue(self, number: int) -> None:
+        if self._job is not None and self._job[0] == number:
+            self.told.emit("The engine did not stop by itself, so its process was ended.", True)
+            self.kill()
+
+    def _start(self, command: str, **words: Any) -> bool:
+        """Whether the command is on its way; if not, it was said why."""
         if self._job is not None:
             self.failed.emit("The engine is still busy; cancel the running job first.")
-            return
+            return False
         try:
             self._job = (self.process.send(command, **words), command)
-        except (OSError, FileNotFoundError) as error:
+        except OSError as error:
             self.failed.emit(str(error))
-            return
+            return False
         self.state_changed.emit(True)
-
-    def _image_to_words(self, node: Any) -> dict[str, Any]:
-        name = f"image-{node.GetID()}.npy"
-        np.save(self.process.exchange_folder / name, nodes.volume_to_array(node))
-        return {"data": name, "affine": nodes.volume_to_affine(node).tolist(), "channels": [node.GetName() or "image"]}
+        return True
 
     def _on_received(self, words: dict[str, Any]) -> None:
         if self._job is None or words.get("id") != self._job[0]:
@@ -144,8 +172,7 @@ class OSSNetSegmentationLogic:
         try:
             handler(words)
         except NodeDeletedError as error:
-            self.cancel()
-            self.told.emit(str(error), True)
+            self._abandon(error)
 
     def _on_progress(self, words: dict[str, Any]) -> None:
         self.progressed.emit(words)
@@ -162,16 +189,19 @@ class OSSNetSegmentationLogic:
     def _on_result(self, words: dict[str, Any]) -> None:
         command = self._job[1] if self._job else ""
         labels, meshes = self._take(words["labels"]), self._take_surfaces(words)
+        self.has_result = self.result is not None
         self._end_job()
         if self.result is None:
             return
         try:
             if command == "refine_region":
-                self.region_finished.emit(self.result.add_region(labels, np.array(words["affine"]), self._factor))
+                node = self.result.add_region(labels, meshes, np.array(words["affine"]), self._factor)
+                self.region_finished.emit(node, words["report"])
             else:
                 self.result.finish(labels, meshes, words["report"])
                 self.finished.emit(words["report"])
         except NodeDeletedError as error:
+            self.has_result = False
             self.failed.emit(str(error))
 
     def _on_done(self, words: dict[str, Any]) -> None:
@@ -181,20 +211,21 @@ class OSSNetSegmentationLogic:
 
     def _on_failed(self, words: dict[str, Any]) -> None:
         self._end_job()
-        self.failed.emit(words["text"])
+        self.failed.emit(SENTENCES.get(words["kind"], words["text"]))
 
     def _on_cancelled(self, words: dict[str, Any]) -> None:
         self._end_job()
         self.cancelled.emit()
 
     def _on_died(self, sentence: str) -> None:
+        self.has_result = False
         self._end_job()
         self.failed.emit(sentence)
 
     def _end_job(self) -> None:
         self._job = None
         if self.result is not None:
-            self.result.discard_previews()
+            self.result.settle()
         self.state_changed.emit(False)
 
     def _take(self, name: str) -> np.ndarray:

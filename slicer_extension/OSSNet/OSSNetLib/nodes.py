@@ -69,7 +69,7 @@ def refer_to(segmentation_node: Any, volume_node: Any) -> None:
 
 def segment_of(segmentation_node: Any, segment_class: Any) -> str:
     """The id of the segment of a class of the task, which is made if it is missing."""
-    identifier = f"ossnet_{segment_class.name}"
+    identifier = _identifier_of(segment_class)
     segmentation = segmentation_node.GetSegmentation()
     if segmentation.GetSegment(identifier) is None:
         segmentation.AddEmptySegment(identifier, segment_class.title, _color_of(segment_class))
@@ -140,10 +140,10 @@ def add_refined_segments(segmentation_node: Any, classes: Any, labels: np.ndarra
     segmentation_node.GetSegmentation().SetConversionParameter(name, geometry)
     for segment_class in classes:
         image = make_oriented_image(labels == segment_class.label, affine)
-        identifier = segmentation_node.AddSegmentFromBinaryLabelmapRepresentation(
-            image, segment_class.title, _color_of(segment_class)
+        segmentation_node.AddSegmentFromBinaryLabelmapRepresentation(
+            image, segment_class.title, _color_of(segment_class), _identifier_of(segment_class)
         )
-        describe(segmentation_node.GetSegmentation().GetSegment(identifier), segment_class)
+        describe(segmentation_node.GetSegmentation().GetSegment(_identifier_of(segment_class)), segment_class)
 
 
 def make_polydata(vertices: np.ndarray, faces: np.ndarray) -> vtk.vtkPolyData:
@@ -162,12 +162,25 @@ def make_polydata(vertices: np.ndarray, faces: np.ndarray) -> vtk.vtkPolyData:
     return polydata
 
 
-def set_closed_surface(segmentation_node: Any, identifier: str, polydata: vtk.vtkPolyData) -> None:
-    """Make a mesh the closed surface of a segment, instead of one that Slicer would derive from the labels."""
+def set_closed_surface(segmentation_node: Any, identifier: str, vertices: np.ndarray, faces: np.ndarray) -> None:
+    """Make a mesh the closed surface of a segment, instead of one that Slicer would derive from the labels.
+
+    Args:
+        segmentation_node: Has the segment.
+        identifier: The segment's.
+        vertices: (v, 3), RAS mm.
+        faces: (f, 3), indices of vertices.
+    """
     name = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
     segment = segmentation_node.GetSegmentation().GetSegment(identifier)
     segment.RemoveRepresentation(name)
-    segment.AddRepresentation(name, polydata)
+    segment.AddRepresentation(name, make_polydata(vertices, faces))
+
+
+def show_surface(segmentation_node: Any) -> None:
+    """Let the 3D view show the closed surface of a segmentation that has one."""
+    name = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
+    segmentation_node.GetDisplayNode().SetPreferredDisplayRepresentationName3D(name)
 
 
 def make_model(name: str, segment_class: Any, volume_node: Any) -> Any:
@@ -179,9 +192,35 @@ def make_model(name: str, segment_class: Any, volume_node: Any) -> Any:
     return node
 
 
+def _identifier_of(segment_class: Any) -> str:
+    return f"ossnet_{segment_class.name}"
+
+
 def _color_of(segment_class: Any) -> tuple[float, float, float]:
     red, green, blue = (value / 255 for value in segment_class.color)
     return red, green, blue
+
+
+def reference_volume(segmentation_node: Any) -> Any:
+    """The volume whose geometry a segmentation has, or None."""
+    return segmentation_node.GetNodeReference(segmentation_node.GetReferenceImageGeometryReferenceRole())
+
+
+def is_empty_region(region_node: Any) -> bool:
+    """Whether an ROI node was made but not placed yet."""
+    return not np.prod(region_node.GetSize())
+
+
+def fit_region(region_node: Any, segmentation_node: Any, volume_node: Any) -> None:
+    """Put an ROI node around what a segmentation shows, or around the middle of the scan if that is nothing."""
+    bounds = np.zeros(6)
+    segmentation_node.GetRASBounds(bounds)
+    if (bounds[1::2] <= bounds[::2]).any():
+        volume_node.GetRASBounds(bounds)
+        middle, half = (bounds[1::2] + bounds[::2]) / 2, (bounds[1::2] - bounds[::2]) / 8
+        bounds[::2], bounds[1::2] = middle - half, middle + half
+    region_node.SetCenter((bounds[1::2] + bounds[::2]) / 2)
+    region_node.SetSize(bounds[1::2] - bounds[::2])
 
 
 def region_to_box(region_node: Any, volume_node: Any) -> tuple[list[int], list[int]] | None:

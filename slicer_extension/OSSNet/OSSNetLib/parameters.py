@@ -1,4 +1,8 @@
-"""Owns the parameters that are saved with the scene; each is bound to the form by its ``SlicerParameterName``."""
+"""Owns the parameters that are saved with the scene.
+
+Those that a widget of the form is bound to have its ``SlicerParameterName``; the others are chosen from lists that
+depend on what is on this machine, so the sections of the form keep them up to date.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,7 @@ class OSSNetParameterNode:
 
     Attributes:
         task: Name of the engine's task.
+        variant: Kind of network; empty takes any.
         weights: Name in the catalogue; empty takes the task's best.
         device: As torch spells it, or ``auto``.
         image1: The scan's modalities, in the task's order; a task of one modality uses the first.
@@ -28,6 +33,7 @@ class OSSNetParameterNode:
     """
 
     task: str = "brats"
+    variant: str = ""
     weights: str = ""
     device: str = "auto"
     image1: slicer.vtkMRMLScalarVolumeNode

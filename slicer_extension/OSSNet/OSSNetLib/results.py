@@ -6,14 +6,17 @@ from typing import Any
 
 import numpy as np
 import slicer
+import vtk
 
 from OSSNetLib import nodes
+
+Meshes = dict[int, tuple[np.ndarray, np.ndarray]]
 
 #: Columns of the table: key in the engine's report, title with its unit.
 COLUMNS = (
     ("volume_ml", "Volume (mL)"),
     ("surface_area_cm2", "Surface (cm2)"),
-    ("max_diameter_mm", "Largest diameter (mm)"),
+    ("max_diameter_mm", "Diameter (mm)"),
 )
 
 
@@ -38,14 +41,15 @@ class RunResult:
         nodes.refer_to(self.segmentation_node, volume_node)
         self.table_node: Any = None
         self._models: dict[int, Any] = {}
+        self._shown: Meshes = {}
 
     def check(self) -> None:
         """Raise NodeDeletedError if the user has deleted what the run writes to or comes from."""
         for node, what in ((self.volume_node, "scan"), (self.segmentation_node, "output segmentation")):
             if not nodes.is_in_scene(node):
-                raise NodeDeletedError(f"The {what} was deleted during the run, so the run was stopped.")
+                raise NodeDeletedError(f"The {what} was deleted from the scene; press Segment to make the result anew.")
 
-    def show(self, labels: np.ndarray, meshes: dict[int, tuple[np.ndarray, np.ndarray]]) -> None:
+    def show(self, labels: np.ndarray, meshes: Meshes) -> None:
         """A snapshot: labels (i, j, k) on the scan's voxels, and vertices (RAS mm) and faces by label."""
         self.check()
         nodes.write_labels(self.segmentation_node, self.task.classes, labels, self.volume_node)
@@ -55,37 +59,45 @@ class RunResult:
                 model = nodes.make_model(f"{segment_class.title} preview", segment_class, self.volume_node)
                 self._models[segment_class.label] = model
             model.SetAndObservePolyData(nodes.make_polydata(*meshes[segment_class.label]))
+        self._shown = meshes
 
-    def finish(
-        self, labels: np.ndarray, meshes: dict[int, tuple[np.ndarray, np.ndarray]], report: dict[str, Any]
-    ) -> None:
+    def finish(self, labels: np.ndarray, meshes: Meshes, report: dict[str, Any]) -> None:
         """The end of a run: final labels, the meshes as the segments' closed surfaces, the numbers."""
         self.check()
         nodes.write_labels(self.segmentation_node, self.task.classes, labels, self.volume_node)
-        for segment_class in self.task.classes:
-            identifier = nodes.segment_of(self.segmentation_node, segment_class)
-            polydata = nodes.make_polydata(*meshes[segment_class.label])
-            nodes.set_closed_surface(self.segmentation_node, identifier, polydata)
-        display = self.segmentation_node.GetDisplayNode()
-        display.SetPreferredDisplayRepresentationName3D(
-            slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
-        )
-        self.discard_previews()
+        self._shown = meshes
+        self.settle()
         self._fill_table(report)
 
-    def add_region(self, labels: np.ndarray, affine: np.ndarray, factor: float) -> Any:
-        """A refined region as a segmentation node of its own geometry; gives the node."""
+    def add_region(self, labels: np.ndarray, meshes: Meshes, affine: np.ndarray, factor: float) -> Any:
+        """A refined region as a segmentation node of its own geometry; gives the node.
+
+        Args:
+            labels: (i, j, k) on the fine voxels.
+            meshes: Vertices (RAS mm) and faces by label.
+            affine: Fine voxel index to RAS mm, (4, 4).
+            factor: How many times smaller the voxels are.
+        """
         self.check()
         name = f"{self.segmentation_node.GetName()} x{factor:g} (interpolated beyond the scan's resolution)"
         node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
         node.CreateDefaultDisplayNodes()
         nodes.add_refined_segments(node, self.task.classes, labels, affine)
-        node.CreateClosedSurfaceRepresentation()
+        for segment_class in self.task.classes:
+            identifier = nodes.segment_of(node, segment_class)
+            nodes.set_closed_surface(node, identifier, *meshes[segment_class.label])
+        nodes.show_surface(node)
         nodes.place_beside(node, self.volume_node)
         return node
 
-    def discard_previews(self) -> None:
-        """Remove the models that stood for the surface while the run lasted."""
+    def settle(self) -> None:
+        """The end of a run, whole or cancelled: the last surface becomes the segments' own, its models go."""
+        shown, self._shown = self._shown, {}
+        if shown and nodes.is_in_scene(self.segmentation_node):
+            for segment_class in self.task.classes:
+                identifier = nodes.segment_of(self.segmentation_node, segment_class)
+                nodes.set_closed_surface(self.segmentation_node, identifier, *shown[segment_class.label])
+            nodes.show_surface(self.segmentation_node)
         for model in self._models.values():
             if nodes.is_in_scene(model):
                 slicer.mrmlScene.RemoveNode(model)
@@ -96,23 +108,33 @@ class RunResult:
             name = f"{self.segmentation_node.GetName()} measurements"
             self.table_node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", name)
             nodes.place_beside(self.table_node, self.volume_node)
-        rows = table_rows(report, self.task)
+        parts = _parts(report, self.task)
         self.table_node.RemoveAllColumns()
-        titles = ["Object", *(title for _, title in COLUMNS)]
-        for index, title in enumerate(titles):
-            column = self.table_node.AddColumn()
+        names = vtk.vtkStringArray()
+        names.SetName("Object")
+        for title, _ in parts:
+            names.InsertNextValue(title)
+        self.table_node.AddColumn(names)
+        for key, title in COLUMNS:
+            column = vtk.vtkDoubleArray()
             column.SetName(title)
-            for row in rows:
-                column.InsertNextValue(row[index])
+            for _, numbers in parts:
+                column.InsertNextValue(float("nan") if numbers[key] is None else numbers[key])
+            self.table_node.AddColumn(column)
         self.table_node.Modified()
 
 
 def table_rows(report: dict[str, Any], task: Any) -> list[list[str]]:
     """The rows of the results table as text: the whole object, and each class where there are several."""
+    return [[title, *(_text(numbers[key]) for key, _ in COLUMNS)] for title, numbers in _parts(report, task)]
+
+
+def _parts(report: dict[str, Any], task: Any) -> list[tuple[str, dict[str, Any]]]:
+    """What was measured: title and numbers by key."""
     parts = [("Whole", report)]
     if len(task.classes) > 1:
         parts += [(part.title, numbers) for part, numbers in zip(task.classes, report["classes"], strict=True)]
-    return [[title, *(_text(numbers[key]) for key, _ in COLUMNS)] for title, numbers in parts]
+    return parts
 
 
 def _text(value: float | None) -> str:

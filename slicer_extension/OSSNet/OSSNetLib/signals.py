@@ -16,9 +16,9 @@ class Signal:
         """From now on ``receiver`` hears of every emission."""
         self._receivers.append(receiver)
 
-    def disconnect_all(self) -> None:
-        """Nobody hears of it any more."""
-        self._receivers.clear()
+    def disconnect(self, receiver: Callable[..., Any]) -> None:
+        """``receiver`` hears of it no more."""
+        self._receivers.remove(receiver)
 
     def emit(self, *values: Any) -> None:
         """Tell all receivers."""

@@ -48,7 +48,9 @@ class Application:
         self.questions: list[str] = []
         self.started: list[Any] = []
         self.is_confirming = True
+        self.module_widgets: dict[str, Any] = {}
         self.about_to_quit = _AboutToQuit()
+        self.settings = QtCore.QSettings(str(temporary / "Slicer.ini"), QtCore.QSettings.Format.IniFormat)
 
     def _give_input_and_output(self, temporary: Path) -> None:
         """What saving and loading scenes and nodes needs; kept here so that it lives as long as the scene."""
@@ -75,12 +77,18 @@ class Application:
             mrmlScene=lambda: self.scene,
             connect=lambda signature, receiver: self.started.append((signature, receiver)),
             aboutToQuit=self.about_to_quit,
+            userSettings=lambda: self.settings,
+            setOverrideCursor=lambda cursor: None,
+            restoreOverrideCursor=lambda: None,
+            testingEnabled=lambda: True,
         )
+        slicer.util.mainWindow = lambda: None
         slicer.util.errorDisplay = self.errors.append
         slicer.util.warningDisplay = self.errors.append
         slicer.util.confirmOkCancelDisplay = self._confirm
+        slicer.util.getModuleWidget = lambda name: self.module_widgets[name]
         slicer.util.childWidgetVariables = children_by_name
-        slicer.util.loadUI = lambda path: shown(FormLoader().load(str(path)))
+        slicer.util.loadUI = lambda path: shown(FormLoader().load_form(str(path)))
 
     def _confirm(self, question: str, **_: Any) -> bool:
         self.questions.append(question)
@@ -95,6 +103,9 @@ class _AboutToQuit:
 
     def connect(self, receiver: Any) -> None:
         self.receivers.append(receiver)
+
+    def disconnect(self, receiver: Any) -> None:
+        self.receivers.remove(receiver)
 
 
 def children_by_name(form: Any) -> SimpleNamespace:
@@ -194,14 +205,15 @@ def parameter_node_wrapper(kind: type) -> type:
 
         def connectGui(self, ui: Any) -> int:
             named = {real(widget): real(widget).property("SlicerParameterName") for widget in vars(ui).values()}
-            for widget, name in named.items():
-                if name is not None:
-                    _bind(self, hints, name, widget)
+            bound = [_bind(self, hints, name, widget) for widget, name in named.items() if name is not None]
+            object.__setattr__(self, "bound", bound)
             return 1
 
         def disconnectGui(self, tag: int) -> None:
             if tag != 1:
                 raise ValueError("not connected")
+            for signal, receiver in self.bound:
+                signal.disconnect(receiver)
 
     return Wrapped
 
@@ -227,17 +239,23 @@ def _write(node: Any, name: str, value: Any) -> None:
         node.SetParameter(name, str(value))
 
 
-def _bind(parameters: Any, hints: dict[str, Any], name: str, widget: Any) -> None:
+def _bind(parameters: Any, hints: dict[str, Any], name: str, widget: Any) -> tuple[Any, Any]:
+    """Shows a parameter in its widget and follows the widget; gives the signal and its receiver."""
     if name not in hints:
         raise ValueError(f"{widget.objectName()} names the unknown parameter {name!r}")
+    stored = getattr(parameters, name)
     if hasattr(widget, "currentNodeChanged"):
-        stored = getattr(parameters, name)
-        if stored is not None:
-            widget.setCurrentNode(stored)
-        widget.currentNodeChanged.connect(lambda node: setattr(parameters, name, node))
+        widget.setCurrentNode(stored)
+        signal = widget.currentNodeChanged
     elif hasattr(widget, "toggled"):
-        widget.setChecked(bool(getattr(parameters, name)))
-        widget.toggled.connect(lambda on: setattr(parameters, name, on))
+        widget.setChecked(bool(stored))
+        signal = widget.toggled
     else:
-        widget.setProperty("value", getattr(parameters, name))
-        widget.valueChanged.connect(lambda value: setattr(parameters, name, value))
+        widget.setProperty("value", stored)
+        signal = widget.valueChanged
+
+    def keep(value: Any) -> None:
+        setattr(parameters, name, value)
+
+    signal.connect(keep)
+    return signal, keep
