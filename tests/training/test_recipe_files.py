@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,18 @@ def test_pfseg_has_its_published_settings() -> None:
         assert small.optimiser.name == "adam"
         assert (small.loss.dice, small.loss.super_resolution) == (1, 0.5)
         assert small.precision == "32-true"
+
+
+def test_the_ablations_in_the_documentation_leave_out_a_term_more_each() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (US[^|]*) \| `([^`]*)` \|$", text, re.MULTILINE)
+    assert [name.split("(")[0].strip() for name, _ in rows] == ["US", "US + SR", "US + SR + TEL", "US + SR + TEL + SSL"]
+    keys = ("super_resolution", "target_enhanced", "self_similarity")
+    for number, (_, words) in enumerate(rows):
+        recipe = load_recipe("brats", ["variant=pfseg", *words.split()])
+        assert recipe.network["guidance"] == "none"
+        assert recipe.loss.guidance == 0
+        assert [getattr(recipe.loss, key) for key in keys] == [0.5] * number + [0] * (3 - number)
 
 
 def test_an_unknown_recipe_names_those_that_there_are() -> None:
