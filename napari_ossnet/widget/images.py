@@ -85,13 +85,20 @@ def modality_rows(
     return tuple(_row(task, modality, assigned[modality.name], sources, reference) for modality in task.modalities)
 
 
-def image_problems(task: Task, rows: tuple[ModalityRow, ...]) -> tuple[str, ...]:
-    """Why these images can't be segmented, in sentences."""
+def image_problems(task: Task, rows: tuple[ModalityRow, ...], *, has_images: bool) -> tuple[str, ...]:
+    """Why these images can't be segmented, in sentences.
+
+    Args:
+        task: The chosen one.
+        rows: Its modalities with what was chosen for them.
+        has_images: Whether there is anything to choose from.
+    """
     missing = [row.title for row in rows if row.choice is None]
     problems = []
     if len(missing) == len(rows):
         needed = ", ".join(row.title for row in rows)
-        problems.append(f"Open a scan first: '{task.title}' needs {needed}.")
+        todo = "Choose images, or another task" if has_images else "Open a scan first"
+        problems.append(f"{todo}: '{task.title}' needs {needed}.")
     elif missing:
         problems.append(f"Choose an image for {' and '.join(missing)}.")
     chosen: dict[ImageChoice, list[str]] = {}

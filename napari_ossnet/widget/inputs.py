@@ -93,7 +93,8 @@ class Inputs:
         choices = image_choices(layers)
         assigned = assign(self.task, choices, self._picked.get(self.task.name, {}))
         rows = modality_rows(self.task, assigned, sources_of(assigned, layers))
-        self._store.update(images=choices, rows=rows, image_problems=image_problems(self.task, rows))
+        problems = image_problems(self.task, rows, has_images=bool(choices))
+        self._store.update(images=choices, rows=rows, image_problems=problems)
         self.check_scan()
 
     def refresh_weights(self) -> None:

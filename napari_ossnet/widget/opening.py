@@ -96,7 +96,8 @@ def _appearance(data: np.ndarray, volume: Volume) -> dict[str, Any]:
     sample = data[..., ::4, ::4, ::4]
     is_ct = volume.modality == "CT" or float(sample.min()) <= -500.0
     low, high = CT_WINDOW if is_ct else _percentiles(sample)
-    return {"colormap": "gray", "contrast_limits": (low, high)}
+    # Without depth a scan's projection in 3D stays behind the surfaces in it; on slices nothing is different.
+    return {"colormap": "gray", "contrast_limits": (low, high), "blending": "translucent_no_depth"}
 
 
 def _percentiles(sample: np.ndarray) -> tuple[float, float]:

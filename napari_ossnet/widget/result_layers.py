@@ -74,6 +74,8 @@ class ResultLayers:
         self.extra: Any = None
         self._history = (0, 0)
         self._is_setting = False
+        #: What was selected before layers of ours were added, until it is again.
+        self._selected: set[Layer] | None = None
         viewer.dims.events.ndisplay.connect(self._fit_display)
 
     @property
@@ -219,16 +221,18 @@ class ResultLayers:
         self._later(lambda: self._add_now(layer))
 
     def _add_now(self, layer: Layer) -> None:
-        selected = set(self._viewer.layers.selection)
+        if self._selected is None:
+            self._selected = set(self._viewer.layers.selection)
         layer.metadata.pop(_PENDING, None)
         self._viewer.add_layer(layer)
         self._fit_display()
         # The user's selection, and with it the tool in hand, is not ours to change while a run goes on.
-        if selected:
-            self._later(lambda: self._select(selected))
+        self._later(self._select)
 
-    def _select(self, layers: set[Layer]) -> None:
-        self._viewer.layers.selection = {layer for layer in layers if layer in self._viewer.layers}
+    def _select(self) -> None:
+        selected, self._selected = self._selected, None
+        if selected:
+            self._viewer.layers.selection = {layer for layer in selected if layer in self._viewer.layers}
 
     def _fit_display(self, event: Any = None) -> None:
         """Shows labels on slices and the surface in 3D; together in one place, they would show through each other.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -34,6 +36,8 @@ class ResultSection(QWidget):
     surface_wanted = Signal(str)
     report_wanted = Signal(str)
     table_wanted = Signal(str)
+    #: The folder that something is saved in.
+    folder_used = Signal(str)
     restore_wanted = Signal()
     release_wanted = Signal()
 
@@ -53,11 +57,13 @@ class ResultSection(QWidget):
         self.hint = Note("muted")
         self.table = self._build_table()
         self._rows: tuple[MeasurementRow, ...] | None = None
+        self._folder = ""
         self._build_buttons()
         self._build_layout()
 
     def show_state(self, state: State) -> None:
         """Shows the threshold and the numbers, and offers what is possible now."""
+        self._folder = state.settings.last_folder
         if not self._pause.isActive() and abs(self.threshold.value() - state.settings.threshold) > 1e-4:
             self.threshold.blockSignals(True)
             self.threshold.setValue(state.settings.threshold)
@@ -150,8 +156,10 @@ class ResultSection(QWidget):
             QApplication.clipboard().setText(exports.table_text(self._rows))
 
     def _ask(self, what: str, file_filter: str) -> None:
-        path, chosen = QFileDialog.getSaveFileName(self, f"Save the {what}", "", file_filter)
+        suggested = str(Path(self._folder) / exports.with_suffix(what, file_filter))
+        path, chosen = QFileDialog.getSaveFileName(self, f"Save the {what}", suggested, file_filter)
         if path:
+            self.folder_used.emit(str(Path(path).parent))
             signal = {
                 "mask": self.mask_wanted,
                 "surface": self.surface_wanted,

@@ -81,6 +81,7 @@ class OSSNetWidget(QWidget):
         result.surface_wanted.connect(controller.saving.surface)
         result.report_wanted.connect(controller.saving.report)
         result.table_wanted.connect(controller.saving.table)
+        result.folder_used.connect(lambda path: controller.store.update_settings(last_folder=path))
         result.restore_wanted.connect(controller.runs.restore)
         result.release_wanted.connect(controller.runs.release)
         region.factor_picked.connect(lambda factor: controller.store.update_settings(region_factor=factor))

@@ -54,7 +54,7 @@ def test_none_picked_by_hand_stays_none():
     assigned = assign(BRATS, image_choices(layers), {"t1": None})
     assert assigned["t1"] is None
     rows = modality_rows(BRATS, assigned, sources_of(assigned, layers))
-    assert image_problems(BRATS, rows) == ("Choose an image for T1.",)
+    assert image_problems(BRATS, rows, has_images=True) == ("Choose an image for T1.",)
 
 
 def test_a_pick_whose_layer_is_gone_is_forgotten():
@@ -86,3 +86,11 @@ def test_a_published_scan_fits_as_it_is():
     assigned = assign(BRATS, image_choices([layer]), {})
     rows = modality_rows(BRATS, assigned, sources_of(assigned, [layer]))
     assert rows[0].note == "240×240×155 · 1 mm · fits as it is"
+
+
+def test_where_no_image_fits_another_task_is_offered():
+    rows = modality_rows(BRATS, dict.fromkeys(BRATS.modality_names), {})
+    (problem,) = image_problems(BRATS, rows, has_images=True)
+    assert problem.startswith("Choose images, or another task")
+    (problem,) = image_problems(BRATS, rows, has_images=False)
+    assert problem.startswith("Open a scan first")

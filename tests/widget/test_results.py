@@ -249,3 +249,118 @@ def test_releasing_memory_keeps_the_layers_and_asks_for_a_new_run(a_result):
     assert len(a_result.session.requests) == requests
     a_result.run()
     assert a_result.state.has_result
+
+
+def test_the_report_is_a_page_with_pictures_and_says_what_was_edited(a_result, tmp_path):
+    a_result.widget.controller.saving.report(str(tmp_path / "report.html"))
+    a_result.wait_idle()
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "data:image/png;base64," in page
+    assert "at thresholds" in page, "what another threshold would make of it"
+    assert "edited by hand" not in page
+    a_result.labels.paint((6, 8, 8), 1)
+    a_result.qtbot.waitUntil(lambda: a_result.state.is_edited, timeout=10_000)
+    a_result.wait_idle()
+    a_result.widget.controller.saving.report(str(tmp_path / "edited.html"))
+    a_result.wait_idle()
+    assert a_result.state.error == ""
+    assert "edited by hand" in (tmp_path / "edited.html").read_text(encoding="utf-8")
+
+
+def test_the_saved_surface_lies_on_the_ball_itself(a_result, tmp_path):
+    import trimesh
+
+    a_result.widget.controller.saving.surface(str(tmp_path / "ball.stl"))
+    a_result.wait_idle()
+    mesh = trimesh.load(tmp_path / "ball.stl")
+    volume = a_result.session.requests[-1].volume
+    distances = np.linalg.norm(mesh.vertices - a_result.session.centre_world(volume), axis=1)
+    assert np.abs(distances - a_result.session.radius_mm).max() < 0.01
+    assert mesh.is_watertight
+    assert mesh.volume > 0
+
+
+def test_the_surface_of_edited_labels_is_theirs(a_result, tmp_path):
+    import trimesh
+
+    a_result.labels.data[...] = 0
+    a_result.labels.data[4:14, 4:14, 4:14] = 1
+    a_result.labels.paint((9, 9, 9), 1)
+    a_result.labels.data = a_result.labels.data
+    a_result.labels.paint((9, 9, 9), 2)
+    a_result.qtbot.waitUntil(lambda: a_result.state.is_edited, timeout=10_000)
+    a_result.wait_idle()
+    a_result.widget.controller.saving.surface(str(tmp_path / "box.stl"))
+    a_result.wait_idle()
+    mesh = trimesh.load(tmp_path / "box.stl")
+    np.testing.assert_allclose(mesh.extents, 10, atol=0.5)
+    assert mesh.volume == pytest.approx(1000, rel=0.1)
+    assert "edited" in a_result.state.status
+
+
+def test_a_mask_can_be_saved_as_segments(a_result, tmp_path):
+    a_result.widget.controller.saving.mask(str(tmp_path / "mask.seg.nrrd"))
+    a_result.wait_idle()
+    assert b"Segment1_ID:=" in (tmp_path / "mask.seg.nrrd").read_bytes()
+
+
+def test_a_cancelled_run_shows_no_numbers_of_another_and_restore_brings_them_back(a_result):
+    rows, labels = a_result.state.measurements, a_result.labels.data.copy()
+    a_result.session.gate.is_closed = True
+    a_result.click_segment()
+    a_result.wait_for_step(4)
+    a_result.click_segment()
+    a_result.wait_idle()
+    assert a_result.state.measurements == ()
+    assert not a_result.widget.view.result.save_mask.isEnabled()
+    a_result.widget.view.result.restore.click()
+    assert a_result.state.measurements == rows
+    np.testing.assert_array_equal(a_result.labels.data, labels)
+
+
+def test_moving_the_threshold_shows_no_coarse_steps(a_result):
+    shapes = []
+    a_result.labels.events.set_data.connect(lambda event: shapes.append(a_result.labels.data.shape))
+    move_threshold(a_result, 0.9)
+    assert shapes
+    assert set(shapes) == {a_result.viewer.layers["scan"].data.shape}
+
+
+def test_a_cancelled_move_of_the_threshold_puts_the_slider_back(a_result):
+    a_result.session.gate.is_closed = True
+    a_result.widget.view.result.threshold.setValue(0.9)
+    a_result.qtbot.waitUntil(lambda: a_result.state.job is Job.RETHRESHOLD, timeout=10_000)
+    a_result.click_segment()
+    a_result.wait_idle()
+    assert a_result.state.settings.threshold == 0.5
+    assert a_result.widget.view.result.threshold.value() == pytest.approx(0.5)
+
+
+def test_a_region_after_restore_is_refined_at_the_threshold_that_is_shown(a_result):
+    move_threshold(a_result, 0.9)
+    a_result.widget.view.result.restore.click()
+    a_result.widget.controller.runs.refine(((0, 0, 0), (40, 44, 36)), 2.0)
+    a_result.wait_idle()
+    assert a_result.widget.controller.runs.outcome.segmentation.threshold == 0.5
+
+
+def test_the_wheel_over_the_form_changes_no_value(a_result):
+    from qtpy.QtCore import QPoint, QPointF, Qt
+    from qtpy.QtGui import QWheelEvent
+    from qtpy.QtWidgets import QApplication
+
+    def turn(widget):
+        place = QPointF(widget.rect().center())
+        event = QWheelEvent(
+            place, place, QPoint(0, 0), QPoint(0, 120), Qt.MouseButton.NoButton,
+            Qt.KeyboardModifier.NoModifier, Qt.ScrollPhase.NoScrollPhase, False,
+        )  # fmt: skip
+        QApplication.sendEvent(widget, event)
+
+    view = a_result.widget.view
+    threshold, depth = view.result.threshold, view.region.depth
+    before = threshold.value(), depth.value()
+    for widget in (threshold, threshold._slider, depth, view.run.step):
+        turn(widget)
+    assert (threshold.value(), depth.value()) == before
+    assert a_result.state.settings.step == 1
