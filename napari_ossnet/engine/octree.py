@@ -126,7 +126,7 @@ class Octree:
         return level if is_last else (yield from self._complete_corners(level))
 
     def interpolated(self, level: Level, finest: LevelGrid) -> Generator[Progress, None, Tensor]:
-        """Labels of all lattice points, uint8 (n,), without asking for any: predicted from the level's samples."""
+        """Labels of all points of a finer lattice, uint8 (n,), without asking: predicted from the level's samples."""
         while level.grid.steps != finest.steps:
             i, j, k = (max(1, step // 2) for step in level.grid.steps)
             grid = LevelGrid(lattice_shape=finest.lattice_shape, steps=(i, j, k))
@@ -137,7 +137,8 @@ class Octree:
             level = replace(
                 level, grid=grid, state=state, keys=children.keys, logits=children.logits, cells=children.cells
             )
-        return level.state & LABEL
+        # In place: the state is this method's own by now, and the lattice may be large.
+        return level.state.bitwise_and_(LABEL)
 
     def _with_progress(self, steps: Generator[None, None, Children], step: int) -> Generator[Progress, None, Children]:
         """The outcome of work that asks for nothing but pauses; at each pause the run can be stopped."""
