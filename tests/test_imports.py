@@ -31,9 +31,9 @@ BASE = {"numpy", "torch", "nibabel", "skimage", "scipy", "safetensors", "platfor
 LATE = {"SimpleITK", "vtk", "vtkmodules", "numba", "highdicom", "pydicom", "matplotlib", "requests", "triton"}
 #: Modules that front ends import while they open.
 WITHOUT_TORCH = (
-    "errors", "shapes", "events", "atomic", "geometry", "volume", "assignment", "tasks", "model_card", "catalogue",
-    "segmentation", "surface", "mesh_files", "measurement", "device", "session", "phantom.brain", "cohort",
-    "picture", "download",
+    "errors", "shapes", "events", "geometry", "volume", "tasks", "model_card", "catalogue", "device", "session",
+    "phantom.brain", "cohort", "download", "files.atomic", "files.mesh_files", "scans.assignment",
+    "results.segmentation", "results.measurement", "results.picture", "surfaces.surface",
 )  # fmt: skip
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from napari_ossnet.engine.atomic import atomic_path
-from napari_ossnet.engine.decision import Decision
 from napari_ossnet.engine.fields.protocol import OccupancyField
+from napari_ossnet.engine.files.atomic import atomic_path
 from napari_ossnet.engine.geometry import Lattice
+from napari_ossnet.engine.refining.decision import Decision
 
 #: Marks voxels that were not asked yet.
 UNKNOWN = 255

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from napari_ossnet.bench.timing import drain
 from napari_ossnet.engine.geometry import Lattice, scaling_affine
-from napari_ossnet.engine.refinement import refine
+from napari_ossnet.engine.refining.refinement import refine
 
 #: Voxels of the grid along each axis: lattices of more points ask between its voxels, beyond its resolution.
 GRID = 256

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from napari_ossnet.engine.atomic import atomic_path
+from napari_ossnet.engine.files.atomic import atomic_path
 
 
 def draw_plots(document: dict[str, Any], beside: Path) -> list[Path]:

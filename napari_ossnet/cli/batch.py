@@ -15,9 +15,9 @@ from pathlib import Path
 from napari_ossnet.cli.case import Network, RunOptions, run_case
 from napari_ossnet.cli.reporters import Reporter
 from napari_ossnet.cli.results import ResultFiles, write_report, write_results
-from napari_ossnet.engine.atomic import atomic_path
 from napari_ossnet.engine.cohort import ERROR_SUFFIX, BatchCase, find_cases, write_table
 from napari_ossnet.engine.errors import EngineError, InputError
+from napari_ossnet.engine.files.atomic import atomic_path
 from napari_ossnet.engine.session import SegmentationSession
 
 

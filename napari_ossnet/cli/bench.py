@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from napari_ossnet.cli.segment import check_writable
-from napari_ossnet.engine.atomic import atomic_path
+from napari_ossnet.engine.files.atomic import atomic_path
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from napari_ossnet.cli.region import RegionChoice, box_around, parse_region
 from napari_ossnet.cli.reporters import Reporter, drive
-from napari_ossnet.engine.assignment import assign_images, load_scan
 from napari_ossnet.engine.catalogue import find_weights, list_entries
 from napari_ossnet.engine.errors import InputError, WeightsError
-from napari_ossnet.engine.measurement import Measurement
 from napari_ossnet.engine.model_card import read_card
-from napari_ossnet.engine.segmentation import Segmentation
+from napari_ossnet.engine.results.measurement import Measurement
+from napari_ossnet.engine.results.segmentation import Segmentation
+from napari_ossnet.engine.scans.assignment import assign_images, load_scan
 from napari_ossnet.engine.session import Schedule, SegmentationSession, SegmentRequest
 from napari_ossnet.engine.tasks import Task, get_task
 from napari_ossnet.engine.volume import Volume

@@ -12,7 +12,7 @@ from napari_ossnet.cli.case import Case, RunOptions, choose_network, segment_vol
 from napari_ossnet.cli.reporters import ProgressKind, Reporter, make_reporter
 from napari_ossnet.cli.results import ResultFiles, write_results
 from napari_ossnet.cli.segment import check_writable
-from napari_ossnet.engine.segmentation import RESEARCH_NOTICE
+from napari_ossnet.engine.results.segmentation import RESEARCH_NOTICE
 from napari_ossnet.engine.session import SegmentationSession
 from napari_ossnet.engine.volume import write_mask, write_volume
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from napari_ossnet.cli.case import Case
 from napari_ossnet.cli.reporters import Reporter, drive
-from napari_ossnet.engine.atomic import atomic_path
-from napari_ossnet.engine.numbers import Numbers, numbers_of, unsure_between, write_numbers
-from napari_ossnet.engine.segmentation import Segmentation
+from napari_ossnet.engine.files.atomic import atomic_path
+from napari_ossnet.engine.results.numbers import Numbers, numbers_of, unsure_between, write_numbers
+from napari_ossnet.engine.results.segmentation import Segmentation
 from napari_ossnet.engine.session import SegmentationSession
-from napari_ossnet.engine.surface_finish import FinishedSurface, SurfaceWishes, finish_surface
+from napari_ossnet.engine.surfaces.surface_finish import FinishedSurface, SurfaceWishes, finish_surface
 
 #: A mask of this suffix is a DICOM Segmentation, which refers to the series that was segmented.
 DICOM_SUFFIX = ".dcm"
@@ -55,7 +55,7 @@ def write_results(case: Case, files: ResultFiles, session: SegmentationSession, 
         _write_probability(files.probability, case.segmentation, session)
         reporter.fact("probability", f"Probability map: {files.probability}", path=str(files.probability))
     if files.picture is not None:
-        from napari_ossnet.engine.picture import draw_picture
+        from napari_ossnet.engine.results.picture import draw_picture
 
         draw_picture(files.picture, case.volume, case.segmentation)
         reporter.fact("picture", f"Picture: {files.picture}", path=str(files.picture))
@@ -83,7 +83,7 @@ def write_report(path: Path, case: Case, numbers: Numbers | None = None) -> None
     """
     images = {name: str(image) for name, image in case.assignment.items()}
     if path.suffix.lower() == ".html":
-        from napari_ossnet.engine.report_page import write_report_page
+        from napari_ossnet.engine.results.report_page import write_report_page
 
         write_report_page(path, case.volume, case.segmentation, images, numbers)
         return
@@ -94,11 +94,11 @@ def write_report(path: Path, case: Case, numbers: Numbers | None = None) -> None
 
 def _write_mask(case: Case, path: Path) -> None:
     if path.suffix.lower() != DICOM_SUFFIX:
-        from napari_ossnet.engine.export import export_result
+        from napari_ossnet.engine.files.export import export_result
 
         export_result(case.segmentation, path)
         return
-    from napari_ossnet.engine.dicom_seg import write_dicom_seg
+    from napari_ossnet.engine.files.dicom_seg import write_dicom_seg
 
     with warnings.catch_warnings():
         # highdicom remarks on the series' own header (a name of one word, say), which is not ours to mend.
@@ -110,7 +110,7 @@ def _write_surface(
     case: Case, path: Path, wishes: SurfaceWishes, session: SegmentationSession, reporter: Reporter
 ) -> Case:
     """Writes the surface on the field's level set; the case that is returned tells what was done to it."""
-    from napari_ossnet.engine.mesh_files import write_mesh
+    from napari_ossnet.engine.files.mesh_files import write_mesh
 
     finished = FinishedSurface(mesh=drive(session.surface(case.segmentation), reporter), sentences=())
     if not finished.mesh.is_empty:

@@ -15,11 +15,11 @@ from napari_ossnet.cli.reporters import ProgressKind, make_reporter
 from napari_ossnet.cli.results import DICOM_SUFFIX, ResultFiles, write_results
 from napari_ossnet.engine.device import parse_memory
 from napari_ossnet.engine.errors import InputError, OutputError
-from napari_ossnet.engine.itk_files import is_dicom
+from napari_ossnet.engine.files.itk_files import is_dicom
 from napari_ossnet.engine.networks.variants import VARIANTS
-from napari_ossnet.engine.segmentation import RESEARCH_NOTICE
+from napari_ossnet.engine.results.segmentation import RESEARCH_NOTICE
 from napari_ossnet.engine.session import Schedule, SegmentationSession
-from napari_ossnet.engine.surface_finish import SurfaceWishes
+from napari_ossnet.engine.surfaces.surface_finish import SurfaceWishes
 from napari_ossnet.engine.volume import WRITABLE_SUFFIXES
 
 STEPS = (1, 2, 4, 8, 16)

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from napari_ossnet.engine.atomic import atomic_path
 from napari_ossnet.engine.checksums import sha256_of
 from napari_ossnet.engine.errors import EngineError, WeightsError
+from napari_ossnet.engine.files.atomic import atomic_path
 from napari_ossnet.engine.model_card import METADATA_KEY, ModelCard, read_safetensors_head
 from napari_ossnet.engine.model_card import read_card as read_safetensors_card
 from napari_ossnet.engine.networks.oss_net import OSSNetConfig

@@ -6,7 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from napari_ossnet.engine.atomic import atomic_path
+from napari_ossnet.engine.files.atomic import atomic_path
 
 FILE_NAME = "checksums.json"
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from napari_ossnet.engine.assignment import guess_modality
-from napari_ossnet.engine.atomic import atomic_path
 from napari_ossnet.engine.errors import InputError
+from napari_ossnet.engine.files.atomic import atomic_path
+from napari_ossnet.engine.scans.assignment import guess_modality
 from napari_ossnet.engine.tasks import Task
 from napari_ossnet.engine.volume import READABLE_SUFFIXES, stem_of
 

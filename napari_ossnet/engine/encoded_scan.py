@@ -15,7 +15,7 @@ from napari_ossnet.engine.events import Event, Message, Progress
 from napari_ossnet.engine.fields.build import build_field
 from napari_ossnet.engine.fields.protocol import OccupancyField
 from napari_ossnet.engine.model_card import ModelCard
-from napari_ossnet.engine.scan_checks import refuse_unusable
+from napari_ossnet.engine.scans.scan_checks import refuse_unusable
 from napari_ossnet.engine.session import SegmentRequest
 from napari_ossnet.engine.tasks import PreparedVolume, check_scan, prepare
 

@@ -12,19 +12,19 @@ import numpy as np
 import torch
 
 import napari_ossnet
-from napari_ossnet.engine.decision import Decision
 from napari_ossnet.engine.device import chunk_size_for, peak_memory_bytes
 from napari_ossnet.engine.encoded_scan import EncodedScan
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.events import Event, Message, Progress, Snapshot
 from napari_ossnet.engine.geometry import Lattice, spacing_of
-from napari_ossnet.engine.known_points import KnownPoints
-from napari_ossnet.engine.lattice_snapshot import LatticeSnapshot
-from napari_ossnet.engine.measurement import Measurement, measure
-from napari_ossnet.engine.octree_hints import Seeds
-from napari_ossnet.engine.refinement import Refined, refine
-from napari_ossnet.engine.scan_frame import ScanFrame, box_in_task_order, cropped, region_affine
-from napari_ossnet.engine.segmentation import Provenance, RegionOfScan, Segmentation, SnapshotRecord, Timings
+from napari_ossnet.engine.refining.decision import Decision
+from napari_ossnet.engine.refining.known_points import KnownPoints
+from napari_ossnet.engine.refining.lattice_snapshot import LatticeSnapshot
+from napari_ossnet.engine.refining.octree_hints import Seeds
+from napari_ossnet.engine.refining.refinement import Refined, refine
+from napari_ossnet.engine.results.measurement import Measurement, measure
+from napari_ossnet.engine.results.segmentation import Provenance, RegionOfScan, Segmentation, SnapshotRecord, Timings
+from napari_ossnet.engine.scans.scan_frame import ScanFrame, box_in_task_order, cropped, region_affine
 from napari_ossnet.engine.session import SegmentRequest
 from napari_ossnet.engine.shapes import LabelMap
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.events import Event, Message, Progress
-from napari_ossnet.engine.segmentation import RegionOfScan, Segmentation
+from napari_ossnet.engine.results.segmentation import RegionOfScan, Segmentation
 from napari_ossnet.engine.torch_errors import as_engine_errors
 from napari_ossnet.engine.volume import Volume
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from napari_ossnet.engine.encoded_scan import EncodedScan
-    from napari_ossnet.engine.known_points import KnownPoints
-    from napari_ossnet.engine.numbers import ThresholdUncertainty
-    from napari_ossnet.engine.surface import Mesh
+    from napari_ossnet.engine.refining.known_points import KnownPoints
+    from napari_ossnet.engine.results.numbers import ThresholdUncertainty
+    from napari_ossnet.engine.surfaces.surface import Mesh
 
 Schedule = Literal["octree", "published", "published-prior"]
 Triple = tuple[int, int, int]
@@ -156,8 +156,8 @@ class SegmentationSession:
         Raises:
             InputError: The points of that result are not at hand any more.
         """
-        from napari_ossnet.engine.probability_map import scan_probabilities
-        from napari_ossnet.engine.scan_frame import region_lattice
+        from napari_ossnet.engine.files.probability_map import scan_probabilities
+        from napari_ossnet.engine.scans.scan_frame import region_lattice
 
         known = self._known
         if result.region is not None:
@@ -180,7 +180,7 @@ class SegmentationSession:
         release_memory()
 
     def _segment(self, request: SegmentRequest) -> Generator[Event, None, Segmentation]:
-        from napari_ossnet.engine.known_points import KnownPoints
+        from napari_ossnet.engine.refining.known_points import KnownPoints
         from napari_ossnet.engine.scan_run import ScanRun, check_request
 
         check_request(request)
@@ -207,7 +207,7 @@ class SegmentationSession:
         return (yield from self._again(self._encoded, self._request, region))
 
     def _surface(self, result: Segmentation, label: int | None) -> Generator[Event, None, Mesh]:
-        from napari_ossnet.engine.exact_surface import exact_surface
+        from napari_ossnet.engine.surfaces.exact_surface import exact_surface
 
         if self._encoded is None or self._request is None:
             raise InputError("There is no segmentation whose surface could be drawn yet; segment a scan first.")
@@ -216,7 +216,7 @@ class SegmentationSession:
     def _uncertainty(
         self, lower: float, higher: float, region: RegionOfScan | None
     ) -> Generator[Event, None, ThresholdUncertainty]:
-        from napari_ossnet.engine.numbers import ThresholdUncertainty
+        from napari_ossnet.engine.results.numbers import ThresholdUncertainty
 
         if self._encoded is None or self._request is None:
             raise InputError("There is no segmentation that could be measured yet; segment a scan first.")
@@ -232,7 +232,7 @@ class SegmentationSession:
         self, encoded: EncodedScan, request: SegmentRequest, region: RegionOfScan | None
     ) -> Generator[Event, None, Segmentation]:
         """Segments the encoded scan, or a region of it, on top of what is known; the result at hand stays."""
-        from napari_ossnet.engine.known_points import KnownPoints
+        from napari_ossnet.engine.refining.known_points import KnownPoints
         from napari_ossnet.engine.scan_run import ScanRun, check_request
 
         check_request(request)
@@ -245,9 +245,9 @@ class SegmentationSession:
 
     def _known_in(self, encoded: EncodedScan, region: RegionOfScan) -> KnownPoints:
         """What is known of a region, from whichever region of the same factor; taken over by what is found in it."""
-        from napari_ossnet.engine.known_points import KnownPoints
-        from napari_ossnet.engine.known_window import KnownWindow
-        from napari_ossnet.engine.scan_frame import box_in_task_order
+        from napari_ossnet.engine.refining.known_points import KnownPoints
+        from napari_ossnet.engine.refining.known_window import KnownWindow
+        from napari_ossnet.engine.scans.scan_frame import box_in_task_order
 
         if not float(region.factor).is_integer():
             if region not in self._finer:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from napari_ossnet.engine.errors import InputError
-from napari_ossnet.engine.preparation import PreparedVolume, prepare
-from napari_ossnet.engine.scan_checks import check_scan
+from napari_ossnet.engine.scans.preparation import PreparedVolume, prepare
+from napari_ossnet.engine.scans.scan_checks import check_scan
 from napari_ossnet.engine.task_definition import Modality, SegmentClass, Task, Terminology
 
 __all__ = [

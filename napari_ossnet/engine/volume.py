@@ -8,11 +8,11 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from napari_ossnet.engine import itk_files, nifti_files
-from napari_ossnet.engine.atomic import atomic_path
 from napari_ossnet.engine.errors import InputError, OutputError
+from napari_ossnet.engine.files import itk_files, nifti_files
+from napari_ossnet.engine.files.atomic import atomic_path
+from napari_ossnet.engine.files.raw_image import RawImage
 from napari_ossnet.engine.geometry import axis_codes_of, refuse_unusable_affine, spacing_of
-from napari_ossnet.engine.raw_image import RawImage
 from napari_ossnet.engine.shapes import Affine, LabelMap, ScanData
 
 #: What an image file may be called, for file dialogs; beside them folders of DICOM slices and single ``.dcm`` files.

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_ossnet.engine.atomic import atomic_path
 from napari_ossnet.engine.catalogue import (
     SUFFIX,
     CatalogueEntry,
@@ -22,6 +21,7 @@ from napari_ossnet.engine.catalogue import (
 from napari_ossnet.engine.checksums import FILE_NAME, known_sum, remember_sum, sha256_of
 from napari_ossnet.engine.errors import WeightsError
 from napari_ossnet.engine.events import Progress
+from napari_ossnet.engine.files.atomic import atomic_path
 from napari_ossnet.engine.published_weights import PUBLISHED
 
 if TYPE_CHECKING:

@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from napari_ossnet.engine.assignment import stack_volumes
 from napari_ossnet.engine.catalogue import CatalogueEntry, find_weights, local_path
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.events import Message, Progress, Snapshot
 from napari_ossnet.engine.exchange import Exchange
 from napari_ossnet.engine.model_card import read_card
-from napari_ossnet.engine.segmentation import Segmentation
+from napari_ossnet.engine.results.segmentation import Segmentation
+from napari_ossnet.engine.scans.assignment import stack_volumes
 from napari_ossnet.engine.session import SegmentRequest
 from napari_ossnet.engine.shapes import LabelMap
-from napari_ossnet.engine.surface import extract_surface
+from napari_ossnet.engine.surfaces.surface import extract_surface
 from napari_ossnet.engine.task_definition import Task
 from napari_ossnet.engine.tasks import TASKS, get_task
 from napari_ossnet.engine.volume import Volume

@@ -32,7 +32,7 @@ from napari_ossnet.engine import catalogue, wire
 from napari_ossnet.engine.errors import EngineError, InputError
 from napari_ossnet.engine.events import Event, Message, Progress, Snapshot
 from napari_ossnet.engine.exchange import Exchange
-from napari_ossnet.engine.segmentation import Segmentation
+from napari_ossnet.engine.results.segmentation import Segmentation
 from napari_ossnet.engine.session import SegmentationSession
 from napari_ossnet.engine.torch_errors import is_out_of_memory, out_of_memory
 
@@ -205,8 +205,8 @@ class Worker:
         return wire.result_to_words(self._follow(command, steps, None), self._exchange)
 
     def _export(self, command: Words) -> Words:
-        from napari_ossnet.engine.export import export_result
-        from napari_ossnet.engine.report_page import write_report_page
+        from napari_ossnet.engine.files.export import export_result
+        from napari_ossnet.engine.results.report_page import write_report_page
 
         result, scan = self._session.result, self._scan
         if result is None or scan is None:

@@ -7,12 +7,12 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-from napari_ossnet.engine.assignment import assign_images, load_scan
-from napari_ossnet.engine.atomic import atomic_path
 from napari_ossnet.engine.cohort import ERROR_SUFFIX, BatchCase, find_cases, write_table
 from napari_ossnet.engine.device import parse_memory
 from napari_ossnet.engine.errors import EngineError, InputError
 from napari_ossnet.engine.events import Progress
+from napari_ossnet.engine.files.atomic import atomic_path
+from napari_ossnet.engine.scans.assignment import assign_images, load_scan
 from napari_ossnet.engine.session import SegmentationSession, SegmentRequest
 from napari_ossnet.engine.task_definition import Task
 from napari_ossnet.engine.volume import write_mask

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_ossnet.engine.atomic import atomic_path
 from napari_ossnet.engine.errors import OutputError
 from napari_ossnet.engine.events import Progress
-from napari_ossnet.engine.segmentation import Segmentation
+from napari_ossnet.engine.files.atomic import atomic_path
+from napari_ossnet.engine.results.segmentation import Segmentation
 from napari_ossnet.engine.session import SegmentationSession
 from napari_ossnet.widget.jobs import ScanMemory, ScanOrder
 from napari_ossnet.widget.state import MeasurementRow
 
 if TYPE_CHECKING:
-    from napari_ossnet.engine.surface import Mesh
+    from napari_ossnet.engine.surfaces.surface import Mesh
 
 COLUMNS = ("Class", "Volume (mL)", "Surface (cm2)", "Largest diameter (mm)")
 MASK_FILTER = "NIfTI (*.nii.gz *.nii);;Segments for Slicer (*.seg.nrrd);;NRRD (*.nrrd);;MetaImage (*.mha);;MGZ (*.mgz)"
@@ -38,7 +38,7 @@ def save_mask(path: str, segmentation: Segmentation, labels: np.ndarray) -> str:
     Raises:
         OutputError: The file can't be written.
     """
-    from napari_ossnet.engine.export import export_result
+    from napari_ossnet.engine.files.export import export_result
 
     export_result(replace(segmentation, labels=np.asarray(labels, dtype=np.uint8)), path)
     return f"Saved the mask to {path}."
@@ -57,7 +57,7 @@ def surface_steps(
     Raises:
         OutputError: The file can't be written, or there is no surface.
     """
-    from napari_ossnet.engine.surface import extract_surface
+    from napari_ossnet.engine.surfaces.surface import extract_surface
 
     yield Progress(stage="surface")
     mesh = extract_surface(segmentation) if session is None else (yield from session.surface(segmentation))
@@ -98,7 +98,7 @@ def report_steps(
     Raises:
         OutputError: The file can't be written.
     """
-    from napari_ossnet.engine.numbers import numbers_of, unsure_between
+    from napari_ossnet.engine.results.numbers import numbers_of, unsure_between
 
     yield Progress(stage="measuring")
     uncertainty = None
@@ -111,7 +111,7 @@ def report_steps(
         segmentation = replace(segmentation, messages=(*segmentation.messages, _edited_sentence(edited)))
     images = {name: _origin_of(source) for name, source in order.sources}
     if Path(path).suffix.lower() == ".html":
-        from napari_ossnet.engine.report_page import write_report_page
+        from napari_ossnet.engine.results.report_page import write_report_page
 
         volume, _ = memory.volume(order)
         yield Progress(stage="measuring")
@@ -156,7 +156,7 @@ def with_suffix(path: str, chosen_filter: str) -> str:
 
 
 def _write_mesh(path: str, mesh: Mesh) -> None:
-    from napari_ossnet.engine.mesh_files import write_mesh
+    from napari_ossnet.engine.files.mesh_files import write_mesh
 
     if mesh.is_empty:
         raise OutputError(_NO_SURFACE)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from napari_ossnet.engine.events import Event, Snapshot
-from napari_ossnet.engine.segmentation import Segmentation
+from napari_ossnet.engine.results.segmentation import Segmentation
 from napari_ossnet.engine.task_definition import Task
 from napari_ossnet.widget.layers import Placement, mask_to_layer, mesh_to_layer, slices_to_layer
 
@@ -125,7 +125,7 @@ class FrameMaker:
         return LabelsFrame(labels=in_layer_order, transform=transform, step=step, is_final=is_final)
 
     def _surface(self, source: Snapshot | Segmentation) -> SurfaceFrame:
-        from napari_ossnet.engine.surface import extract_surface
+        from napari_ossnet.engine.surfaces.surface import extract_surface
 
         several = len(self._task.classes) > 1
         parts = []

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_ossnet.engine.assignment import guess_modality
 from napari_ossnet.engine.geometry import axis_codes_of, spacing_of
+from napari_ossnet.engine.scans.assignment import guess_modality
 from napari_ossnet.engine.task_definition import Modality, Task
 from napari_ossnet.widget.layers import LayerSource, channel_count, source_of_layer
 from napari_ossnet.widget.result_layers import RESULT_KEY

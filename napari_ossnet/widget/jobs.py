@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from napari_ossnet.engine.assignment import stack_volumes
 from napari_ossnet.engine.errors import EngineError, InputError
 from napari_ossnet.engine.events import Event, Message, Progress
-from napari_ossnet.engine.segmentation import Segmentation
+from napari_ossnet.engine.results.segmentation import Segmentation
+from napari_ossnet.engine.scans.assignment import stack_volumes
 from napari_ossnet.engine.session import SegmentationSession, SegmentRequest
 from napari_ossnet.engine.task_definition import Task
 from napari_ossnet.engine.volume import Volume
@@ -93,7 +93,7 @@ class ScanMemory:
 
 def check_steps(memory: ScanMemory, order: ScanOrder) -> Generator[Any, None, ScanFindings]:
     """Looks at a scan without a network: what the engine would refuse and what looks wrong to it."""
-    from napari_ossnet.engine.scan_checks import check_scan, refuse_unusable
+    from napari_ossnet.engine.scans.scan_checks import check_scan, refuse_unusable
 
     yield Progress(stage="preparing")
     try:

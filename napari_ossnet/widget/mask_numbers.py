@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from napari_ossnet.engine.geometry import voxel_to_world
-from napari_ossnet.engine.measurement import max_diameter_mm, voxel_volume_ml
+from napari_ossnet.engine.results.measurement import max_diameter_mm, voxel_volume_ml
 from napari_ossnet.engine.shapes import Affine
-from napari_ossnet.engine.surface import Mesh
+from napari_ossnet.engine.surfaces.surface import Mesh
 from napari_ossnet.widget.state import MeasurementRow
 
 #: The surface of the bare mask is a staircase, about 9 % too large on a sphere; blurred by this many voxels it is

@@ -32,7 +32,7 @@ def _is_ours(path: Path) -> bool:
 
 
 def _has_dicom(folder: Path) -> bool:
-    from napari_ossnet.engine.itk_files import is_dicom
+    from napari_ossnet.engine.files.itk_files import is_dicom
 
     files = [entry for entry in sorted(folder.iterdir()) if entry.is_file() and not entry.name.startswith(".")]
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFrame, QProgressBar, QPushButton, QVBoxLayout
 
-from napari_ossnet.engine.segmentation import RESEARCH_NOTICE
+from napari_ossnet.engine.results.segmentation import RESEARCH_NOTICE
 from napari_ossnet.widget.forms import Note, button
 from napari_ossnet.widget.state import Job, State
 

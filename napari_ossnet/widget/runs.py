@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_ossnet.engine.device import parse_memory
 from napari_ossnet.engine.errors import InputError
-from napari_ossnet.engine.segmentation import Segmentation
+from napari_ossnet.engine.results.segmentation import Segmentation
 from napari_ossnet.engine.session import SegmentationSession
 from napari_ossnet.widget.frames import FrameMaker, LabelsFrame, SurfaceFrame
 from napari_ossnet.widget.inputs import Inputs

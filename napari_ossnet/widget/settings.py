@@ -8,8 +8,8 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from napari_ossnet.engine.atomic import atomic_path
 from napari_ossnet.engine.errors import OutputError
+from napari_ossnet.engine.files.atomic import atomic_path
 from napari_ossnet.widget.state import Settings
 
 FILE_NAME = "napari-settings.json"

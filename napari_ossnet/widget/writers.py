@@ -38,8 +38,8 @@ def write_surface(path: str, data: Any, attributes: dict[str, Any]) -> list[str]
     """
     from napari.layers import Surface
 
-    from napari_ossnet.engine.mesh_files import write_mesh
-    from napari_ossnet.engine.surface import Mesh
+    from napari_ossnet.engine.files.mesh_files import write_mesh
+    from napari_ossnet.engine.surfaces.surface import Mesh
 
     layer = Surface(data, **attributes)
     mesh = Mesh(vertices_world=vertices_to_world(layer.vertices, layer), faces=np.asarray(layer.faces, dtype=np.int64))

@@ -18,7 +18,7 @@ from napari_ossnet.bench.networks import Contender, trained
 from napari_ossnet.bench.peers import monai_u_net
 from napari_ossnet.bench.scans import BenchScan, load_scan, store_scan
 from napari_ossnet.engine.errors import EngineError
-from napari_ossnet.engine.refinement import refine
+from napari_ossnet.engine.refining.refinement import refine
 from napari_ossnet.engine.tasks import PreparedVolume
 
 

@@ -76,7 +76,7 @@ def test_every_task_is_consistent(name: str) -> None:
 
 def test_tasks_and_scans_are_known_without_importing_torch() -> None:
     code = (
-        "import sys, napari_ossnet.engine.tasks, napari_ossnet.engine.assignment\n"
+        "import sys, napari_ossnet.engine.tasks, napari_ossnet.engine.scans.assignment\n"
         "slow = {'torch', 'nibabel', 'SimpleITK', 'scipy', 'skimage'} & set(sys.modules)\n"
         "assert not slow, slow"
     )

@@ -9,7 +9,7 @@ from ossnet_training.cache import cache_cases
 from ossnet_training.cases import find_cases
 from ossnet_training.data import CaseDataset, ResumableBatches, build_loader
 
-from napari_ossnet.engine.encoding_window import encoding_window
+from napari_ossnet.engine.scans.encoding_window import encoding_window
 from napari_ossnet.engine.tasks import get_task
 
 

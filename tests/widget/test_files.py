@@ -175,7 +175,7 @@ print("POINTS" + json.dumps([mesh.GetPoint(index) for index in range(mesh.GetNum
 
 
 def test_the_synthetic_brain_has_four_modalities_with_telling_names():
-    from napari_ossnet.engine.assignment import guess_modality
+    from napari_ossnet.engine.scans.assignment import guess_modality
     from napari_ossnet.engine.tasks import get_task
 
     layers = sample_data.synthetic_brain()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from napari_ossnet.engine.fields.build import build_field
 from napari_ossnet.engine.fields.protocol import OccupancyField
 from napari_ossnet.engine.geometry import Lattice, Orientation
-from napari_ossnet.engine.refinement import refine
+from napari_ossnet.engine.refining.refinement import refine
 from napari_ossnet.engine.tasks import PreparedVolume, Task
 from napari_ossnet.engine.volume import Volume
 from ossnet_training.losses import predicted_classes

@@ -11,7 +11,7 @@ import lightning.pytorch as lightning
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 
-from napari_ossnet.engine.atomic import atomic_path
+from napari_ossnet.engine.files.atomic import atomic_path
 
 logger = logging.getLogger(__name__)
 

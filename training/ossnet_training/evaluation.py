@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.fields.build import build_field
 from napari_ossnet.engine.fields.protocol import OccupancyField
-from napari_ossnet.engine.scan_frame import cropped
+from napari_ossnet.engine.scans.scan_frame import cropped
 from napari_ossnet.engine.tasks import PreparedVolume, Task, prepare
 from napari_ossnet.engine.volume import Volume
 from ossnet_training.answering import classes_at_locations, dense_classes, finish

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from napari_ossnet.engine.atomic import atomic_path
 from napari_ossnet.engine.checkpoints import PUBLISHED_LAYOUTS, LoadedWeights, load_checkpoint, save_weights
 from napari_ossnet.engine.errors import InputError
+from napari_ossnet.engine.files.atomic import atomic_path
 from napari_ossnet.engine.networks.variants import config_for_task
 from napari_ossnet.engine.tasks import TASKS
 from ossnet_training.run_folder import weights_of, write_text

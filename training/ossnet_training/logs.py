@@ -68,7 +68,7 @@ def draw_curves(run: RunFolder) -> None:
     """
     from matplotlib.figure import Figure
 
-    from napari_ossnet.engine.atomic import atomic_path
+    from napari_ossnet.engine.files.atomic import atomic_path
 
     rows = run.rows()
     figure = Figure(figsize=(10, 4), layout="constrained")

@@ -13,9 +13,9 @@ import numpy as np
 from torch import nn
 
 from napari_ossnet.engine.catalogue import ossnet_home
-from napari_ossnet.engine.encoding_window import encoding_window
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.model_card import ModelCard
+from napari_ossnet.engine.scans.encoding_window import encoding_window
 from napari_ossnet.engine.tasks import Task
 from ossnet_training.answering import box_stop
 from ossnet_training.cache import cache_cases

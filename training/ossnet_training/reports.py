@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_ossnet.engine.atomic import atomic_path
+from napari_ossnet.engine.files.atomic import atomic_path
 from ossnet_training.evaluation import FIGURES, Score
 from ossnet_training.run_folder import write_text
 

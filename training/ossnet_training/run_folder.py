@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import napari_ossnet
-from napari_ossnet.engine.atomic import atomic_path
 from napari_ossnet.engine.errors import InputError
+from napari_ossnet.engine.files.atomic import atomic_path
 from ossnet_training.config import Recipe
 from ossnet_training.recipe_files import load_recipe, recipe_toml
 from ossnet_training.splits import Split

@@ -21,7 +21,7 @@ from napari_ossnet.engine.torch_errors import as_engine_errors
 
 if TYPE_CHECKING:
     from napari_ossnet.engine.fields.protocol import OccupancyField
-    from napari_ossnet.engine.preparation import PreparedVolume
+    from napari_ossnet.engine.scans.preparation import PreparedVolume
 
 _FIELDS = "napari_ossnet.engine.fields"
 

@@ -23,7 +23,7 @@ from napari_ossnet.engine.fields.grid import GridField
 from napari_ossnet.engine.networks.residual_u_net import ResidualUNet
 
 if TYPE_CHECKING:
-    from napari_ossnet.engine.preparation import PreparedVolume
+    from napari_ossnet.engine.scans.preparation import PreparedVolume
 
 #: Voxels that neighbouring tiles share.
 OVERLAP = 32

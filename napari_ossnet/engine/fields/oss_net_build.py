@@ -22,7 +22,7 @@ from napari_ossnet.engine.networks.oss_net import Encoding, OSSNet, OSSNetConfig
 from napari_ossnet.engine.patches import PatchSampler
 
 if TYPE_CHECKING:
-    from napari_ossnet.engine.preparation import PreparedVolume
+    from napari_ossnet.engine.scans.preparation import PreparedVolume
 
 Precision = Literal["float32", "bfloat16", "float16"]
 

@@ -8,13 +8,13 @@ from collections.abc import Generator
 import torch
 from torch import Tensor
 
-from napari_ossnet.engine.encoding_window import encoding_window
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.events import Progress
 from napari_ossnet.engine.fields.local_features import LocalFeatures
 from napari_ossnet.engine.networks.oss_net_x import OSSNetX, XEncoding
 from napari_ossnet.engine.networks.trilinear import corners_and_weights, feature_frame, weighted_rows
-from napari_ossnet.engine.preparation import PreparedVolume
+from napari_ossnet.engine.scans.encoding_window import encoding_window
+from napari_ossnet.engine.scans.preparation import PreparedVolume
 from napari_ossnet.engine.tensors import Locations, Logits
 
 #: Where the auxiliary segmentation is at least this sure, within half a cell, the prior says "may be occupied".

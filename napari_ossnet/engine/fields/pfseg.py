@@ -29,7 +29,7 @@ from napari_ossnet.engine.tensors import Locations, Logits
 from napari_ossnet.engine.volume import Volume
 
 if TYPE_CHECKING:
-    from napari_ossnet.engine.preparation import PreparedVolume
+    from napari_ossnet.engine.scans.preparation import PreparedVolume
 
 #: Bytes that the features of one slab may take without a budget, and the share of a budget.
 SLAB_BYTES = 2**26

@@ -92,7 +92,7 @@ class ImagesSection:
         """Fill empty selectors with volumes whose names speak of their modality; an only volume is the only choice."""
         if self.task is None:
             return
-        guess = import_engine("assignment").guess_modality
+        guess = import_engine("scans.assignment").guess_modality
         volumes = [node for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if _is_plain(node)]
         taken = {node.GetID() for node in self.images().values()}
         for index, modality in enumerate(self.task.modalities):

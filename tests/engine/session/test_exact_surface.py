@@ -9,7 +9,7 @@ import trimesh
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.events import Progress
 from napari_ossnet.engine.session import SegmentationSession
-from napari_ossnet.engine.surface import extract_surface
+from napari_ossnet.engine.surfaces.surface import extract_surface
 
 
 @pytest.mark.parametrize("step", [1, 2])

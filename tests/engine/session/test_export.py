@@ -10,7 +10,7 @@ import pytest
 import trimesh
 
 from napari_ossnet.engine.errors import OutputError
-from napari_ossnet.engine.export import export_result
+from napari_ossnet.engine.files.export import export_result
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from napari_ossnet.engine.known_points import KnownPoints
-from napari_ossnet.engine.known_window import KnownWindow
+from napari_ossnet.engine.refining.known_points import KnownPoints
+from napari_ossnet.engine.refining.known_window import KnownWindow
 
 WHOLE = (8, 10, 12)
 

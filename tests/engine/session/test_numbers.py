@@ -10,8 +10,8 @@ import pytest
 
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.events import Snapshot
-from napari_ossnet.engine.export import export_result
-from napari_ossnet.engine.numbers import COLUMNS, numbers_of, unsure_between
+from napari_ossnet.engine.files.export import export_result
+from napari_ossnet.engine.results.numbers import COLUMNS, numbers_of, unsure_between
 from napari_ossnet.engine.session import SegmentationSession
 
 

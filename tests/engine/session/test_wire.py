@@ -11,7 +11,7 @@ from napari_ossnet.engine import wire
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.events import Message, Progress
 from napari_ossnet.engine.exchange import Exchange
-from napari_ossnet.engine.surface import extract_surface
+from napari_ossnet.engine.surfaces.surface import extract_surface
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_ossnet.engine.atomic import atomic_path
 from napari_ossnet.engine.errors import InputError
+from napari_ossnet.engine.files.atomic import atomic_path
 from napari_ossnet.engine.phantom.anatomy import SCAN_SHAPE
 from napari_ossnet.engine.phantom.scan import SyntheticScan
 

@@ -1,0 +1,1 @@
+"""Results: the segmentation, its numbers, its pictures and its report."""

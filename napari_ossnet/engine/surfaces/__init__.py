@@ -1,0 +1,1 @@
+"""Surfaces: from a field's logits to meshes in mm."""
