@@ -14,7 +14,7 @@ import torch
 from napari_ossnet.engine.catalogue import find_weights
 from napari_ossnet.engine.checkpoints import load_checkpoint
 from napari_ossnet.engine.device import choose_device
-from napari_ossnet.engine.encoded_scan import EncodedScan
+from napari_ossnet.engine.encoded_scan import EncodedScan, NetworkInUse
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.events import Event, Progress
 from napari_ossnet.engine.fields.oss_net import OSSNetField
@@ -75,7 +75,7 @@ def published_field(network: OSSNet, prepared: PreparedVolume, device: torch.dev
 
 
 def encode_in_published_form(
-    request: SegmentRequest, earlier: EncodedScan | None
+    request: SegmentRequest, earlier: NetworkInUse | None
 ) -> Generator[Event, None, EncodedScan]:
     """What ``SegmentationSession(encode=...)`` takes: a scan encoded in the published form.
 

@@ -131,15 +131,6 @@ def find_weights(task: str | None, variant: str | None = None, weights: str | Pa
     return found
 
 
-def default_variant(task: str) -> str:
-    """The variant of the best weights for a task on this machine.
-
-    Raises:
-        WeightsError: There are none; the sentence says how to get some.
-    """
-    return _best_entry(task, None).variant
-
-
 def download(entry: CatalogueEntry) -> Generator[Progress, None, Path]:
     """Downloads, checks and stores the weights of an entry; goes on where an earlier call broke off.
 
@@ -192,11 +183,11 @@ def _best_path(task: str | None, variant: str | None) -> Path:
 
 
 def _best_entry(task: str | None, variant: str | None) -> CatalogueEntry:
-    """The entry on this machine with the highest recorded Dice; of equals the first, bundled before imported."""
+    """What the user fetched or imported before what is bundled, of these the one with the highest recorded Dice."""
     entries = list_entries(task, variant)
     local = [entry for entry in entries if local_path(entry) is not None]
     if local:
-        return max(local, key=lambda entry: entry.published_dice or 0.0)
+        return max(local, key=lambda entry: (not entry.is_bundled, entry.published_dice or 0.0))
     wanted = " ".join(part for part in (f"variant {variant}" if variant else "", f"for {task}" if task else "") if part)
     if not entries:
         known = sorted({f"{entry.task} ({entry.variant})" for entry in list_entries()})

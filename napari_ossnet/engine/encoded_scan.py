@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -18,6 +19,17 @@ from napari_ossnet.engine.model_card import ModelCard
 from napari_ossnet.engine.scans.scan_checks import refuse_unusable
 from napari_ossnet.engine.session import SegmentRequest
 from napari_ossnet.engine.tasks import PreparedVolume, check_scan, prepare
+
+#: What of a request chooses the network: task, variant, weights and device.
+NetworkKey = tuple[str, str | None, str | Path | None, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkInUse:
+    """A network that was read, and for what."""
+
+    key: NetworkKey
+    weights: LoadedWeights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,15 +58,20 @@ class EncodedScan:
 
     def serves(self, request: SegmentRequest) -> bool:
         """Whether the request asks about the same scan with the same weights on the same device."""
-        return request.volume is self.request.volume and _asks_for_same_network(request, self.request)
+        return request.volume is self.request.volume and _network_key(request) == _network_key(self.request)
+
+    @property
+    def network(self) -> NetworkInUse | None:
+        """The network without scan and field, which may be large and need not outlive this."""
+        return None if self.weights is None else NetworkInUse(key=_network_key(self.request), weights=self.weights)
 
 
-def encode_scan(request: SegmentRequest, earlier: EncodedScan | None) -> Generator[Event, None, EncodedScan]:
+def encode_scan(request: SegmentRequest, earlier: NetworkInUse | None) -> Generator[Event, None, EncodedScan]:
     """Reads the weights, prepares the scan and encodes it.
 
     Args:
         request: What is asked for.
-        earlier: The scan before, whose network is used again if it is the same.
+        earlier: The network of the request before, which is used again if it is the same.
 
     Raises:
         EngineError: The scan, the weights or the device can't be used; the sentence says why.
@@ -83,9 +100,9 @@ def encode_scan(request: SegmentRequest, earlier: EncodedScan | None) -> Generat
     )
 
 
-def _network_for(request: SegmentRequest, earlier: EncodedScan | None) -> Generator[Event, None, LoadedWeights]:
+def _network_for(request: SegmentRequest, earlier: NetworkInUse | None) -> Generator[Event, None, LoadedWeights]:
     yield Progress(stage="weights")
-    if earlier is not None and earlier.weights is not None and _asks_for_same_network(request, earlier.request):
+    if earlier is not None and earlier.key == _network_key(request):
         return earlier.weights
     weights = load_checkpoint(find_weights(request.task, request.variant, request.weights))
     card = weights.card
@@ -102,10 +119,5 @@ def _network_for(request: SegmentRequest, earlier: EncodedScan | None) -> Genera
     return weights
 
 
-def _asks_for_same_network(request: SegmentRequest, other: SegmentRequest) -> bool:
-    return (request.task, request.variant, request.weights, request.device) == (
-        other.task,
-        other.variant,
-        other.weights,
-        other.device,
-    )
+def _network_key(request: SegmentRequest) -> NetworkKey:
+    return request.task, request.variant, request.weights, request.device

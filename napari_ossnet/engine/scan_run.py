@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import time
 from collections.abc import Generator
@@ -12,16 +13,17 @@ import numpy as np
 import torch
 
 import napari_ossnet
-from napari_ossnet.engine.device import chunk_size_for, peak_memory_bytes
+from napari_ossnet.engine.device import chunk_size_for, format_bytes, peak_memory_bytes
 from napari_ossnet.engine.encoded_scan import EncodedScan
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.events import Event, Message, Progress, Snapshot
 from napari_ossnet.engine.geometry import Lattice, spacing_of
+from napari_ossnet.engine.host_memory import host_memory_bytes
 from napari_ossnet.engine.refining.decision import Decision
 from napari_ossnet.engine.refining.known_points import KnownPoints
 from napari_ossnet.engine.refining.lattice_snapshot import LatticeSnapshot
 from napari_ossnet.engine.refining.octree_hints import Seeds
-from napari_ossnet.engine.refining.refinement import Refined, refine
+from napari_ossnet.engine.refining.refinement import Refined, check_schedule, refine
 from napari_ossnet.engine.results.measurement import Measurement, measure
 from napari_ossnet.engine.results.segmentation import Provenance, RegionOfScan, Segmentation, SnapshotRecord, Timings
 from napari_ossnet.engine.scans.scan_frame import ScanFrame, box_in_task_order, cropped, region_affine
@@ -37,9 +39,25 @@ def check_request(request: SegmentRequest) -> None:
     """Refuses at once what would only be noticed after the encoding.
 
     Raises:
-        InputError: The threshold is not between 0 and 1.
+        InputError: The threshold is not between 0 and 1, or the schedule has no such step.
     """
     Decision(request.threshold)
+    check_schedule(request.schedule, request.step)
+
+
+def check_lattice(lattice: Lattice) -> None:
+    """Refuses a box whose mask alone the machine can't hold: a byte a voxel, and one for what is known of it.
+
+    Raises:
+        InputError: There is no room for it.
+    """
+    needed, free = 2 * math.prod(lattice.shape), host_memory_bytes()[0]
+    if free is not None and needed > free:
+        size = " x ".join(map(str, lattice.shape))
+        raise InputError(
+            f"A box of {size} finer voxels takes {format_bytes(needed)} for its mask and only {format_bytes(free)} are "
+            "free; choose a smaller box or factor."
+        )
 
 
 @dataclass(kw_only=True)
@@ -56,7 +74,7 @@ class ScanRun:
         """Seconds since the run began."""
         return time.perf_counter() - self.started_at
 
-    def is_encoded(self) -> None:
+    def note_encoded(self) -> None:
         """Notes that the field stands."""
         self.encoding_s = self.elapsed_s
 
@@ -79,6 +97,7 @@ class ScanRun:
         """Segments a box of the scan on finer voxels, led by the boundary of the mask that is there already."""
         start, stop = box_in_task_order(encoded.prepared.orientation, region.start, region.stop)
         lattice = encoded.prepared.lattice.region(start, stop, region.factor)
+        check_lattice(lattice)
         seeds = boundary_seeds(encoded, coarser, lattice, start, stop)
         request = replace(request, schedule="octree", step=1)
         labels, snapshot = yield from self._labels(encoded, request, lattice, known, seeds)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,15 +16,13 @@ from napari_ossnet.engine.volume import Volume
 if TYPE_CHECKING:
     import numpy as np
 
-    from napari_ossnet.engine.encoded_scan import EncodedScan
+    from napari_ossnet.engine.encoded_scan import EncodedScan, NetworkInUse
     from napari_ossnet.engine.refining.known_points import KnownPoints
     from napari_ossnet.engine.results.numbers import ThresholdUncertainty
     from napari_ossnet.engine.surfaces.surface import Mesh
 
 Schedule = Literal["octree", "published", "published-prior"]
 Triple = tuple[int, int, int]
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,10 +47,10 @@ class SegmentRequest:
     threshold: float = 0.5
 
 
-Encode = Callable[["SegmentRequest", "EncodedScan | None"], "Generator[Event, None, EncodedScan]"]
+Encode = Callable[["SegmentRequest", "NetworkInUse | None"], "Generator[Event, None, EncodedScan]"]
 
 
-def _encode(request: SegmentRequest, earlier: EncodedScan | None) -> Generator[Event, None, EncodedScan]:
+def _encode(request: SegmentRequest, earlier: NetworkInUse | None) -> Generator[Event, None, EncodedScan]:
     # Imported here, because it imports torch: front ends open without it.
     from napari_ossnet.engine.encoded_scan import encode_scan
 
@@ -185,15 +182,16 @@ class SegmentationSession:
 
         check_request(request)
         run = ScanRun()
-        encoded = self._encoded
-        if encoded is None or not encoded.serves(request):
+        if self._encoded is None or not self._encoded.serves(request):
             # The old field goes before the new one is built: two need not fit at once.
+            network = None if self._encoded is None else self._encoded.network
             self._known = self._result = self._encoded = None
             self._finer = {}
-            encoded = self._encoded = yield from self._encode(request, encoded)
+            self._encoded = yield from self._encode(request, network)
+        encoded = self._encoded
         if self._known is None:
             self._known = KnownPoints()
-        run.is_encoded()
+        run.note_encoded()
         self._request = request
         self._result = yield from run.whole_scan(encoded, request, self._known)
         return self._result
@@ -237,7 +235,7 @@ class SegmentationSession:
 
         check_request(request)
         run = ScanRun()
-        run.is_encoded()
+        run.note_encoded()
         if region is None:
             self._known = KnownPoints() if self._known is None else self._known
             return (yield from run.whole_scan(encoded, request, self._known))

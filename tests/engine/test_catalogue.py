@@ -18,7 +18,6 @@ from torch import nn
 
 from napari_ossnet.engine import catalogue, download, published_weights
 from napari_ossnet.engine.catalogue import (
-    default_variant,
     find_weights,
     get_entry,
     import_weights,
@@ -143,7 +142,11 @@ class TestFinding:
         best = tiny_weights(weights_folder() / "good.safetensors", dice={"whole": 0.9})
         tiny_weights(weights_folder() / "unknown.safetensors")
         assert find_weights("hippocampus") == best
-        assert default_variant("hippocampus") == "c"
+
+    def test_weights_of_the_users_own_come_before_bundled_ones(self, no_bundled_weights: Path) -> None:
+        tiny_weights(no_bundled_weights / "ours.safetensors", dice={"whole": 0.9})
+        own = tiny_weights(weights_folder() / "own.safetensors", dice={"whole": 0.8})
+        assert find_weights("hippocampus") == own
 
     def test_a_file_is_taken_as_it_is(self, tmp_path: Path) -> None:
         path = tiny_weights(tmp_path / "mine.safetensors")

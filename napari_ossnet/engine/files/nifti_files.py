@@ -89,12 +89,18 @@ def _is_nifti2(file: BufferedIOBase) -> bool:
 
 
 def _raw_image(path: Path, image: Any) -> RawImage:
+    import nibabel as nib
+
     refuse_unusual_numbers(path.name, image.get_data_dtype())
     # What overflows becomes infinite, and is refused as such where the scan is prepared.
     with np.errstate(over="ignore"):
         array = np.asanyarray(image.dataobj, dtype=np.float32)
     header = image.header
-    codes = (int(header["qform_code"]), int(header["sform_code"])) if "qform_code" in header else (1, 1)
+    if "qform_code" in header:
+        codes = (int(header["qform_code"]), int(header["sform_code"]))
+    else:
+        # MGH says where its voxels lie; Analyze, the other one, does not, and which side is left is nibabel's guess.
+        codes = (1, 1) if isinstance(image, nib.MGHImage) else (0, 0)
     data = np.ascontiguousarray(channels_first(path.name, array))
     return RawImage(data=data, affine=np.asarray(image.affine, dtype=np.float64), affine_codes=codes)
 

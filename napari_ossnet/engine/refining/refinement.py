@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor
 
@@ -23,7 +23,8 @@ from napari_ossnet.engine.refining.lattice_snapshot import LatticeSnapshot, regu
 from napari_ossnet.engine.refining.octree import KNOWN, LABEL, Caution, Level, Octree
 from napari_ossnet.engine.refining.octree_hints import Hints, Seeds
 from napari_ossnet.engine.refining.point_evaluation import PointEvaluator
-from napari_ossnet.engine.refining.published_schedule import published_steps
+from napari_ossnet.engine.refining.published_schedule import STAGES, published_steps
+from napari_ossnet.engine.refining.step_sizes import STEPS
 from napari_ossnet.engine.refining.steps import Rung, finest_grid, ladder
 
 Schedule = Literal["octree", "published", "published-prior"]
@@ -79,23 +80,36 @@ def refine(
         OutOfMemoryError: Not even the smallest chunk fits.
     """
     decision = Decision(threshold)
+    check_schedule(schedule, final_step)
     chunk_size = chunk_size if chunk_size is not None else chunk_size_for(None, field)
     evaluator = PointEvaluator(field, lattice, chunk_size=chunk_size, known=known)
     if schedule == "octree":
         hints = Hints(field, lattice, seeds)
         labels, snapshot = yield from _octree(evaluator, decision, caution or Caution(), hints, final_step)
-    elif schedule in ("published", "published-prior"):
+    else:
         labels, snapshot = yield from published_steps(
             evaluator, decision, final_step=final_step, use_prior=schedule == "published-prior"
         )
-    else:
-        raise InputError(f"The schedule must be octree, published or published-prior, got {schedule!r}.")
     return Refined(
         labels=labels,
         snapshot=snapshot,
         evaluated_locations=evaluator.evaluated,
         elapsed_s=evaluator.elapsed_s,
     )
+
+
+def check_schedule(schedule: str, final_step: int) -> None:
+    """Refuse a step that a schedule does not have.
+
+    Raises:
+        InputError: There is no such schedule, or it has no such step.
+    """
+    if schedule not in get_args(Schedule):
+        raise InputError(f"The schedule must be octree, published or published-prior, got {schedule!r}.")
+    steps = STEPS if schedule == "octree" else STAGES
+    if final_step not in steps:
+        found = ", ".join(map(str, sorted(steps)))
+        raise InputError(f"The finest step of the schedule {schedule} must be one of {found}, got {final_step}.")
 
 
 def _octree(

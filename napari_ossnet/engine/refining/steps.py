@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.geometry import Lattice, spacing_of
 from napari_ossnet.engine.refining.level_grid import LevelGrid, Triple
 
@@ -19,7 +18,6 @@ DENSE_STEP_WITHOUT_PRIOR = 8
 FEW_SAMPLES = 4096
 #: Where the first grid has more samples than this, a coarser one comes before it, for an early first picture.
 MANY_SAMPLES = 8192
-STEPS = (1, 2, 4, 8, 16)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,13 +30,7 @@ class Rung:
 
 
 def ladder(lattice: Lattice, *, final_step: int, has_prior: bool) -> list[Rung]:
-    """The steps from coarse to fine, each half the one before.
-
-    Raises:
-        InputError: The final step is not one of 1, 2, 4, 8, 16.
-    """
-    if final_step not in STEPS:
-        raise InputError(f"The finest step must be one of {', '.join(map(str, STEPS))}, got {final_step}.")
+    """The steps from coarse to fine, each half the one before, down to one of ``STEPS``."""
     thickness = _thickness(lattice)
     # On a lattice finer than the grid (a refined region) fewer points of it are as good.
     fineness = min(1.0, float(np.sqrt((lattice.to_grid[:3, :3] ** 2).sum(axis=0)).max()))

@@ -154,4 +154,4 @@ def _window(volume: Volume, kind: str) -> tuple[float, float]:
     inside = channel[channel != channel.flat[0]]
     low, high = np.percentile(inside if inside.size else channel, _MR_PERCENTILES)
     # The background stays black, also where it is not the smallest value.
-    return min(float(low), float(np.median(channel.flat[:1]))), float(high)
+    return min(float(low), float(channel.flat[0])), float(high)

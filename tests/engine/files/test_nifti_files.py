@@ -194,3 +194,12 @@ def test_colours_are_refused(tmp_path: Path) -> None:
     nib.save(nib.Nifti1Image(colours, np.eye(4)), tmp_path / "colours.nii.gz")
     with pytest.raises(InputError, match=r"colour image \(R, G, B\)"):
         read_volume(tmp_path / "colours.nii.gz")
+
+
+def test_analyze_files_say_nothing_of_their_place(an_array: np.ndarray, tmp_path: Path) -> None:
+    image = nib.AnalyzeImage(an_array, np.eye(4))
+    nib.save(image, tmp_path / "old.img")
+    volume = read_volume(tmp_path / "old.hdr")
+    assert volume.affine_codes == (0, 0)
+    write_mask(tmp_path / "mask.nii.gz", (volume.data[0] > 100).astype(np.uint8), volume)
+    assert np.allclose(nib.load(tmp_path / "mask.nii.gz").affine, volume.affine)

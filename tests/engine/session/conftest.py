@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from napari_ossnet.engine.encoded_scan import EncodedScan
+from napari_ossnet.engine.encoded_scan import EncodedScan, NetworkInUse
 from napari_ossnet.engine.events import Event, Progress, Snapshot
 from napari_ossnet.engine.geometry import voxel_to_world
 from napari_ossnet.engine.model_card import ModelCard
@@ -90,7 +90,7 @@ class FakeEncoder:
     task: Task = field(default_factory=a_task)
     fields: list[WorldField] = field(default_factory=list)
 
-    def __call__(self, request: SegmentRequest, earlier: EncodedScan | None) -> Generator[Event, None, EncodedScan]:
+    def __call__(self, request: SegmentRequest, earlier: NetworkInUse | None) -> Generator[Event, None, EncodedScan]:
         yield Progress(stage="encoding")
         prepared = prepare(self.task, request.volume)
         self.fields.append(WorldField(self.formula, prepared.grid_affine))

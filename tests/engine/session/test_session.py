@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 
 import numpy as np
 import pytest
@@ -173,6 +175,38 @@ def test_no_runtime_error_ever_leaves_a_run(failure, expected, words, a_session,
     an_encoder.fields[0].failure = None
     _, result = toy.run(a_session.segment(toy.request(a_volume)))
     assert np.array_equal(result.labels == 2, toy.is_in_ball(result))
+
+
+def test_the_old_field_is_gone_before_the_next_scan_is_encoded(an_encoder, a_volume, toy):
+    left = []
+
+    def encode(request, earlier):
+        gc.collect()
+        left.append(sum(field() is not None for field in fields))
+        encoded = yield from an_encoder(request, earlier)
+        fields.append(weakref.ref(an_encoder.fields.pop()))
+        return encoded
+
+    fields = []
+    session = SegmentationSession(encode=encode)
+    toy.run(session.segment(toy.request(a_volume)))
+    toy.run(session.segment(toy.request(toy.volume((30, 32, 34), (0, 1, 2), (1, 1, 1)))))
+    assert left == [0, 0]
+
+
+@pytest.mark.parametrize("options", [{"step": 3}, {"step": 8, "schedule": "published"}, {"schedule": "none"}])
+def test_a_step_that_a_schedule_does_not_have_is_refused_before_anything_is_encoded(
+    options, a_session, an_encoder, a_volume, toy
+):
+    with pytest.raises(InputError, match="schedule"):
+        toy.run(a_session.segment(toy.request(a_volume, **options)))
+    assert an_encoder.fields == []
+
+
+def test_a_box_whose_mask_fits_no_machine_is_refused(a_session, a_volume, toy):
+    toy.run(a_session.segment(toy.request(a_volume)))
+    with pytest.raises(InputError, match="smaller box or factor"):
+        toy.run(a_session.refine_region((0, 0, 0), (30, 30, 30), factor=1000))
 
 
 def test_a_wrong_threshold_is_refused_before_anything_is_encoded(a_session, an_encoder, a_volume, toy):
