@@ -10,7 +10,7 @@ from napari_ossnet.cli.region import RegionChoice, box_around, parse_region
 from napari_ossnet.cli.reporters import Reporter, drive
 from napari_ossnet.engine.catalogue import find_weights, list_entries
 from napari_ossnet.engine.errors import InputError, WeightsError
-from napari_ossnet.engine.model_card import read_card
+from napari_ossnet.engine.model_card import ModelCard, read_card
 from napari_ossnet.engine.results.measurement import Measurement
 from napari_ossnet.engine.results.segmentation import Segmentation
 from napari_ossnet.engine.scans.assignment import assign_images, load_scan
@@ -25,9 +25,15 @@ DEFAULT_TASK = "brats"
 class Network:
     """The weights that were chosen, and the task that they are for."""
 
-    task: Task
+    card: ModelCard
     weights: Path
+    #: As it was asked for; None accepts that of the weights.
     variant: str | None
+
+    @property
+    def task(self) -> Task:
+        """What the weights segment."""
+        return self.card.task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,11 +69,18 @@ def choose_network(task: str | None, variant: str | None, weights: str | None) -
     elif task is not None and weights is None:
         _check_task(task)
     path = find_weights(task, variant, weights)
-    known = _task_of_weights(path)
-    if task is not None and known.name != task:
+    card = _card_of_weights(path)
+    if task is not None and card.task.name != task:
         _check_task(task)
-        raise WeightsError(f"The weights {path} are made for the task {known.name}, not for {task}.")
-    return Network(task=known, weights=path, variant=variant)
+        raise WeightsError(f"The weights {path} are made for the task {card.task.name}, not for {task}.")
+    return Network(card=card, weights=path, variant=variant)
+
+
+def show_weights(network: Network, reporter: Reporter) -> None:
+    """States which weights are used, whoever chose them."""
+    name, variant = network.card.name, network.card.variant
+    text = f"Weights: {name} ({variant})"
+    reporter.fact("weights", text, name=name, variant=variant, path=str(network.weights))
 
 
 def run_case(
@@ -148,11 +161,11 @@ def _check_task(name: str) -> None:
         get_task(name)
 
 
-def _task_of_weights(path: Path) -> Task:
+def _card_of_weights(path: Path) -> ModelCard:
     try:
-        return read_card(path).task
+        return read_card(path)
     except WeightsError:
-        # No file with a card. What a published file is for shows in its tensors, and looking at those takes torch.
+        # No file with a card. What a published file is shows in its tensors, and looking at those takes torch.
         from napari_ossnet.engine.checkpoints import read_card as recognise
 
-        return recognise(path).task
+        return recognise(path)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,9 +56,7 @@ class Demo:
         write_results(case, _files(self.output), session, reporter)
         _compare(segmentation.labels, phantom, reporter)
         show_summary(segmentation, reporter)
-        flair = assignment["flair"]
-        text = f"See it in napari: ossnet view --demo, or: napari {flair} {self.output / 'mask.nii.gz'}"
-        reporter.fact("view", text, scan=str(flair))
+        _show_how_to_view(assignment["flair"], self.output / "mask.nii.gz", reporter)
         reporter.fact("notice", RESEARCH_NOTICE)
 
 
@@ -68,6 +68,27 @@ def _files(folder: Path) -> ResultFiles:
         picture=folder / "picture.png",
         reports=(folder / "report.json", folder / "report.html"),
     )
+
+
+def _show_how_to_view(scan: Path, mask: Path, reporter: Reporter) -> None:
+    """Says by which commands napari opens this very result, and is installed first where it is missing."""
+    # By this Python, since the environment need not be activated.
+    python = _in_quotes(_from_here(Path(sys.executable)))
+    command = f"{python} -m napari {_in_quotes(scan)} {_in_quotes(mask)}"
+    install = f'{python} -m pip install -c constraints.txt -e ".[viewer]"'
+    lines = [f"See it in napari: {command}"]
+    if find_spec("napari") is None:
+        lines = [f"To see it, install napari: {install}", f"Then: {command}"]
+    reporter.fact("view", "\n".join(lines), scan=str(scan), mask=str(mask), command=command)
+
+
+def _from_here(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _in_quotes(path: Path) -> str:
+    """A path as a shell of any system takes it."""
+    return f'"{path}"' if " " in str(path) else str(path)
 
 
 def dice(mask: np.ndarray, truth: np.ndarray) -> float:

@@ -9,21 +9,23 @@ from typing import Annotated, Literal
 
 import tyro
 
-from napari_ossnet.cli.case import RunOptions, choose_network, run_case, show_summary
+from napari_ossnet.cli.case import Network, RunOptions, choose_network, run_case, show_summary, show_weights
+from napari_ossnet.cli.extras import check_extras
 from napari_ossnet.cli.region import choose_region
 from napari_ossnet.cli.reporters import ProgressKind, make_reporter
 from napari_ossnet.cli.results import DICOM_SUFFIX, ResultFiles, write_results
 from napari_ossnet.engine.device import parse_memory
 from napari_ossnet.engine.errors import InputError, OutputError
 from napari_ossnet.engine.files.itk_files import is_dicom
+from napari_ossnet.engine.files.mesh_files import MESH_SUFFIXES
 from napari_ossnet.engine.networks.variants import VARIANTS
+from napari_ossnet.engine.refining.step_sizes import STEPS
 from napari_ossnet.engine.results.segmentation import RESEARCH_NOTICE
+from napari_ossnet.engine.scans.assignment import assign_images, split_image
 from napari_ossnet.engine.session import Schedule, SegmentationSession
 from napari_ossnet.engine.surfaces.surface_finish import SurfaceWishes
 from napari_ossnet.engine.volume import WRITABLE_SUFFIXES
 
-STEPS = (1, 2, 4, 8, 16)
-SURFACE_SUFFIXES = (".stl", ".ply", ".obj", ".glb", ".vtp")
 REPORT_SUFFIXES = (".json", ".html")
 
 
@@ -93,7 +95,9 @@ class Segment:
         """
         options = self._check()
         network = choose_network(self.task, self.variant, self.weights)
+        self._check_dicom(network)
         reporter = make_reporter(self.progress)
+        show_weights(network, reporter)
         session = SegmentationSession()
         if self.batch is not None:
             from napari_ossnet.cli.batch import Batch
@@ -185,13 +189,14 @@ class Segment:
         self._check_wishes()
         wanted = {
             "-o": (self.output, (*WRITABLE_SUFFIXES, DICOM_SUFFIX)),
-            "--surface": (self.surface, SURFACE_SUFFIXES),
+            "--surface": (self.surface, MESH_SUFFIXES),
             "--probability": (self.probability, WRITABLE_SUFFIXES),
             "--numbers": (self.numbers, (".csv",)),
             "--report": (self.report, REPORT_SUFFIXES),
             "--picture": (self.picture, (".png",)),
         }
-        sources = {_resolved(text) for text in self.images}
+        sources = {split_image(text)[1].resolve() for text in self.images}
+        targets: dict[Path, str] = {}
         for option, (path, suffixes) in wanted.items():
             if path is None:
                 continue
@@ -199,10 +204,13 @@ class Segment:
                 raise InputError(f"{option} must end in {', '.join(suffixes)}, got {path.name}.")
             if path.resolve() in sources:
                 raise InputError(f"{option} would overwrite the image {path}; choose another name.")
+            other = targets.setdefault(path.resolve(), option)
+            if other != option:
+                raise InputError(f"{other} and {option} would be one file, {path}; give each a name of its own.")
             check_writable(path)
-        self._check_dicom()
+        check_extras(self._files(self.output))
 
-    def _check_dicom(self) -> None:
+    def _check_dicom(self, network: Network) -> None:
         """Whether the mask can be a DICOM Segmentation: one refers to the series whose voxels it has."""
         if self.output is None or self.output.suffix.lower() != DICOM_SUFFIX:
             return
@@ -210,7 +218,7 @@ class Segment:
             raise InputError(
                 "A DICOM mask has the voxels of its series; write a region as .seg.nrrd or .nii.gz instead."
             )
-        first = _resolved(self.images[0])
+        first = next(iter(assign_images(network.task, self.images).values()))
         if first.is_file() and not is_dicom(first):
             raise InputError(
                 f"A DICOM mask refers to a DICOM series, and {first.name} is none; write .seg.nrrd instead."
@@ -236,9 +244,3 @@ def check_writable(path: Path) -> None:
             pass
     except OSError as error:
         raise OutputError(f"Can't write {path} ({error.strerror or error}); choose another place.") from error
-
-
-def _resolved(image: str) -> Path:
-    name, separator, rest = image.partition("=")
-    is_assigned = bool(separator) and name.isidentifier()
-    return Path(rest if is_assigned else image).resolve()

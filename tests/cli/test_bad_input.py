@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 
+from napari_ossnet.cli.extras import check_extras
+from napari_ossnet.cli.results import ResultFiles
 from napari_ossnet.engine.networks.variants import build_network
 from napari_ossnet.engine.tasks import TASKS
 
@@ -181,6 +184,39 @@ class TestOutput:
         assert outcome.code == 2
         assert "would overwrite the image" in outcome.sentence
         assert some_images["t1"].read_bytes() == content
+
+    @pytest.mark.parametrize("name", ["mask.nii.gz", "elsewhere/../mask.nii.gz"])
+    def test_two_results_are_never_one_file(self, refused: Callable[..., str], tmp_path: Path, name: str) -> None:
+        assert "-o and --probability would be one file" in refused("--probability", tmp_path / name)
+
+    @pytest.mark.parametrize(
+        ("package", "options", "extra"),
+        [
+            ("SimpleITK", ("-o", "m.nrrd"), "io"),
+            ("SimpleITK", ("-o", "m.MHA"), "io"),
+            ("SimpleITK", ("--probability", "p.nrrd"), "io"),
+            ("highdicom", ("-o", "m.dcm"), "dicom"),
+            ("vtkmodules", ("--surface", "s.stl", "--faces", "400"), "napari"),
+            ("vtkmodules", ("--surface", "s.stl", "--smoothing", "20"), "napari"),
+        ],
+    )
+    def test_a_package_that_a_result_needs_is_missed_before_the_work(
+        self,
+        refused: Callable[..., str],
+        monkeypatch: pytest.MonkeyPatch,
+        package: str,
+        options: tuple[str, ...],
+        extra: str,
+    ) -> None:
+        monkeypatch.setitem(sys.modules, package, None)
+        sentence = refused(*options)
+        assert "not installed" in sentence
+        assert f'pip install "napari-ossnet[{extra}]".' in sentence
+
+    def test_what_no_extra_is_needed_for_is_not_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for package in ("SimpleITK", "highdicom", "vtkmodules"):
+            monkeypatch.setitem(sys.modules, package, None)
+        check_extras(ResultFiles(mask=Path("m.seg.nrrd"), surface=Path("s.vtp"), probability=Path("p.mgz")))
 
     def test_a_folder_that_is_a_file(self, refused: Callable[..., str], tmp_path: Path) -> None:
         (tmp_path / "file").write_text("", encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from napari_ossnet.cli.demo import dice, otsu_mask
+from napari_ossnet.cli.demo import _show_how_to_view, dice, otsu_mask
+from napari_ossnet.cli.reporters import make_reporter
 
 Run = Callable[..., Any]
 
@@ -33,7 +35,21 @@ def test_the_demo_finds_the_tumour_with_the_bundled_weights_and_writes_everythin
     assert f"{report['volume_ml']:.2f} mL" in outcome.out
     for image in report["images"].values():
         assert nib.load(image).shape == mask.shape
-    assert "napari" in outcome.out
+    assert f"-m napari {folder / 'demo_flair.nii.gz'} {folder / 'mask.nii.gz'}" in outcome.out
+
+
+@pytest.mark.parametrize("has_napari", [True, False])
+def test_the_last_lines_open_this_result_and_install_napari_only_where_it_is_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], has_napari: bool
+) -> None:
+    monkeypatch.setattr("napari_ossnet.cli.demo.find_spec", lambda name: name if has_napari else None)
+    monkeypatch.setattr(sys, "executable", str(Path.cwd() / ".venv" / "bin" / "python"))
+    _show_how_to_view(Path("my demo/flair.nii.gz"), Path("my demo/mask.nii.gz"), make_reporter("none"))
+    lines = capsys.readouterr().out.splitlines()
+    python = Path(".venv", "bin", "python")
+    assert lines[-1].endswith(f': {python} -m napari "{Path("my demo/flair.nii.gz")}" "{Path("my demo/mask.nii.gz")}"')
+    installs = [line for line in lines if line.endswith(f'{python} -m pip install -c constraints.txt -e ".[viewer]"')]
+    assert len(installs) == (0 if has_napari else 1)
 
 
 def test_a_folder_that_can_not_be_written_is_said_before_the_work(ossnet: Run, tmp_path: Path) -> None:

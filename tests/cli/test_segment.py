@@ -45,6 +45,7 @@ class TestResults:
 
     def test_the_assignment_is_shown_and_the_numbers_follow(self, a_run: Run) -> None:
         outcome = a_run()
+        assert "Weights: small (c)\n" in outcome.out
         assert "flair = case1_flair.nii.gz, t1 = case1_t1.nii.gz, t1ce = case1_t1ce.nii.gz" in outcome.out
         assert "mL" in outcome.out
         assert "research use only" in outcome.out
@@ -153,7 +154,9 @@ class TestResults:
             ((), "case1_flair.nii.gz is none"),
             (("--upscale", "2"), "has the voxels of its series"),
         ):
-            outcome = ossnet("segment", *some_images.values(), "-o", tmp_path / "m.dcm", "--task", "small", *options)
+            # It is the task's first modality that counts, whatever comes first.
+            images = reversed(some_images.values())
+            outcome = ossnet("segment", *images, "-o", tmp_path / "m.dcm", "--task", "small", *options)
             assert outcome.code == 2
             assert words in outcome.sentence
 
@@ -203,7 +206,7 @@ class TestResults:
 
 
 class TestProgress:
-    def test_json_prints_a_line_an_event(self, a_run: Run) -> None:
+    def test_json_prints_a_line_an_event(self, a_run: Run, small_weights: Path) -> None:
         outcome = a_run("--progress", "json")
         events = [json.loads(line) for line in outcome.out.splitlines()]
         snapshots = [event for event in events if event["event"] == "snapshot"]
@@ -213,8 +216,9 @@ class TestProgress:
         progress = [event for event in events if event["event"] == "progress" and event["stage"] == "refining"]
         assert progress
         assert all({"points_done", "points_total", "remaining_s", "step"} <= event.keys() for event in progress)
-        assert events[0]["event"] == "assignment"
-        assert events[0]["t2"].endswith("case1_t2.nii.gz")
+        assert events[0] == {"event": "weights", "name": "small", "variant": "c", "path": str(small_weights)}
+        assert events[1]["event"] == "assignment"
+        assert events[1]["t2"].endswith("case1_t2.nii.gz")
         (result,) = [event for event in events if event["event"] == "result"]
         assert result["volume_ml"] >= 0
         assert outcome.err == ""

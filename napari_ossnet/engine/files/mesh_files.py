@@ -19,7 +19,7 @@ _MADE_BY = f"napari-ossnet, mm, {SPACE}"
 
 
 def write_mesh(path: str | Path, mesh: Mesh) -> None:
-    """Writes a mesh in the format that the suffix asks for: .stl, .ply, .obj, .vtp or .glb.
+    """Writes a mesh in the format that the suffix asks for: .stl, .ply, .obj, .glb or .vtp.
 
     Raises:
         OutputError: The suffix is none of these, or the file can't be written.
@@ -120,7 +120,8 @@ _WRITERS: dict[str, Callable[[BinaryIO, Mesh], None]] = {
     ".stl": _write_stl,
     ".ply": _write_ply,
     ".obj": _write_obj,
-    ".vtp": _write_vtp,
     ".glb": _write_glb,
+    ".vtp": _write_vtp,
 }
+#: What a surface may be called.
 MESH_SUFFIXES = tuple(_WRITERS)

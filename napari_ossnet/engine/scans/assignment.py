@@ -38,6 +38,13 @@ def guess_modality(task: Task, name: str) -> str | None:
     return best[0] if len(best) == 1 else None
 
 
+def split_image(image: str) -> tuple[str | None, Path]:
+    """The modality that ``MODALITY=PATH`` says and its path; None for a plain path, even one with ``=`` in it."""
+    said, equals, rest = image.partition("=")
+    whole = Path(image).expanduser()
+    return (said, Path(rest).expanduser()) if equals and not whole.exists() else (None, whole)
+
+
 def assign_images(task: Task, images: Sequence[str]) -> dict[str, Path]:
     """Which file holds which modality, in the task's order.
 
@@ -74,15 +81,6 @@ def assign_images(task: Task, images: Sequence[str]) -> dict[str, Path]:
             f"{_shown(assigned)}; add the missing one, or say {missing[0]}=FILE."
         )
     return {name: assigned[name] for name in task.modality_names}
-
-
-def read_scan(task: Task, images: Sequence[str]) -> tuple[Volume, list[Message]]:
-    """The scan in these files, and what there is to say about it; see ``assign_images`` and ``load_scan``.
-
-    Raises:
-        InputError: As these two.
-    """
-    return load_scan(task, assign_images(task, images))
 
 
 def load_scan(task: Task, assignment: dict[str, Path]) -> tuple[Volume, list[Message]]:
@@ -139,16 +137,15 @@ def _words_found(words: list[str], wanted: str) -> int:
 
 def _named(task: Task, image: str) -> tuple[str | None, Path]:
     """The modality of one argument, if it names one, and its path."""
-    said, equals, rest = image.partition("=")
-    if equals and not Path(image).exists():
-        by_word = {word: modality.name for modality in task.modalities for word in (modality.name, *modality.words)}
-        if said.lower() not in by_word:
-            raise InputError(
-                f"'{task.name}' has no modality '{said}' (in {image}), only {', '.join(task.modality_names)}; use one."
-            )
-        return by_word[said.lower()], Path(rest).expanduser()
-    path = Path(image).expanduser()
-    return guess_modality(task, path.name), path
+    said, path = split_image(image)
+    if said is None:
+        return guess_modality(task, path.name), path
+    by_word = {word: modality.name for modality in task.modalities for word in (modality.name, *modality.words)}
+    if said.lower() not in by_word:
+        raise InputError(
+            f"'{task.name}' has no modality '{said}' (in {image}), only {', '.join(task.modality_names)}; use one."
+        )
+    return by_word[said.lower()], path
 
 
 def _with_all_channels(task: Task, volume: Volume) -> Volume:

@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from napari_ossnet.engine.errors import InputError
-from napari_ossnet.engine.scans.assignment import assign_images, guess_modality, read_scan, stack_volumes
+from napari_ossnet.engine.events import Message
+from napari_ossnet.engine.scans.assignment import (
+    assign_images,
+    guess_modality,
+    load_scan,
+    split_image,
+    stack_volumes,
+)
 from napari_ossnet.engine.tasks import Task, get_task
 from napari_ossnet.engine.volume import Volume, read_volume
 
@@ -120,7 +127,20 @@ def test_two_files_for_a_task_of_one_are_refused() -> None:
         assign_images(get_task("lits"), ["a.nii", "b.nii"])
 
 
+def test_a_home_folder_is_expanded_with_and_without_a_modality(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    (tmp_path / "a=b.nii").touch()
+    assert split_image("flair=~/x.nii") == ("flair", tmp_path / "x.nii")
+    assert split_image("~/x.nii") == (None, tmp_path / "x.nii")
+    assert split_image("~/a=b.nii") == (None, tmp_path / "a=b.nii")
+
+
 # --- reading what was assigned ---
+
+
+def read_scan(task: Task, files: list[str]) -> tuple[Volume, list[Message]]:
+    return load_scan(task, assign_images(task, files))
 
 
 @pytest.fixture
