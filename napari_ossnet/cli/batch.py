@@ -1,8 +1,9 @@
 """``ossnet segment --batch IN OUT``: a cohort, one case after the other, restartable, shared among processes.
 
 Every case leaves ``OUT/<case>.nii.gz`` and, written after it, ``OUT/<case>.json``; a case with both is finished and is
-skipped when the command is run again. A case that fails leaves ``OUT/<case>.error.json`` and doesn't stop the others.
-Under torchrun each process takes the cases of its rank; ``OUT/results.csv`` is put together from the files of all.
+skipped when the command is run again, unless its report says that it was made with other weights or options. A case
+that fails leaves ``OUT/<case>.error.json`` and doesn't stop the others. Under torchrun or srun each process takes the
+cases of its rank; ``OUT/results.csv`` is put together from the files of all.
 """
 
 from __future__ import annotations
@@ -15,8 +16,17 @@ from pathlib import Path
 from napari_ossnet.cli.case import Network, RunOptions, run_case
 from napari_ossnet.cli.reporters import Reporter
 from napari_ossnet.cli.results import ResultFiles, write_report, write_results
-from napari_ossnet.engine.cohort import ERROR_SUFFIX, BatchCase, find_cases, write_table
-from napari_ossnet.engine.errors import EngineError, InputError
+from napari_ossnet.engine.checksums import sha256_of
+from napari_ossnet.engine.cohort import (
+    ERROR_SUFFIX,
+    BatchCase,
+    Making,
+    find_cases,
+    making_of,
+    refuse_target,
+    write_table,
+)
+from napari_ossnet.engine.errors import EngineError
 from napari_ossnet.engine.files.atomic import atomic_path
 from napari_ossnet.engine.session import SegmentationSession
 
@@ -38,18 +48,19 @@ class Batch:
         """Segments the cases that this process is to do, and returns 1 where some of them failed.
 
         Raises:
-            InputError: There is no case in the folder.
+            InputError: There is no case in the folder, or the target lies in it.
             OutputError: The target can't be written.
         """
-        if self.target.resolve() == self.source.resolve():
-            raise InputError(f"--batch needs two folders, got {self.source} twice; masks would become cases.")
-        rank, count = _rank()
-        mine = find_cases(self.network.task, self.source)[rank::count]
+        refuse_target(self.source, self.target)
+        mine, rank = self._share()
+        # A target that can't be written is found out before the work.
+        write_table(self.target)
+        making = self._making()
         options = replace(self.options, device=_device_of_rank(self.options.device))
         failed = 0
         for position, case in enumerate(mine, start=1):
             place = f"[{position}/{len(mine)}] {case.name}"
-            if self._is_finished(case.name):
+            if self._is_finished(case.name, place, making):
                 self.reporter.fact("skipped", f"{place}: finished before", case=case.name)
                 continue
             self.reporter.fact("case", place, case=case.name, rank=rank)
@@ -61,6 +72,25 @@ class Batch:
         self.reporter.fact("batch", text, done=done, failed=failed, table=str(table))
         return int(failed > 0)
 
+    def _share(self) -> tuple[list[BatchCase], int]:
+        """The cases that this process is to do, and its rank."""
+        cases = find_cases(self.network.task, self.source)
+        rank, count = _rank()
+        mine = cases[rank::count]
+        if count > 1:
+            text = f"Rank {rank} of {count}: {len(mine)} of {len(cases)} cases"
+            self.reporter.fact("share", text, rank=rank, count=count, mine=len(mine), cases=len(cases))
+        return mine, rank
+
+    def _making(self) -> Making:
+        options = self.options
+        return Making(
+            weights=sha256_of(self.network.weights),
+            threshold=options.threshold,
+            schedule=options.schedule,
+            step=options.step,
+        )
+
     def _run_case(self, case: BatchCase, options: RunOptions) -> bool:
         """Whether the case went well; if not, its sentence is kept beside where its mask would be."""
         failure = self.target / (case.name + ERROR_SUFFIX)
@@ -70,6 +100,9 @@ class Batch:
             self.reporter.fact("failed", f"{case.name} failed: {error}", case=case.name, error=str(error))
             with atomic_path(failure) as temporary:
                 temporary.write_text(json.dumps({"error": str(error)}) + "\n", encoding="utf-8")
+            # What other options have made before must not pass for a result of these.
+            self._report(case.name).unlink(missing_ok=True)
+            self._mask(case.name).unlink(missing_ok=True)
             return False
         write_results(result, ResultFiles(mask=self._mask(case.name)), self.session, self.reporter)
         # The report comes last: it is what marks the case as finished.
@@ -77,8 +110,15 @@ class Batch:
         failure.unlink(missing_ok=True)
         return True
 
-    def _is_finished(self, name: str) -> bool:
-        return self._mask(name).is_file() and self._report(name).is_file()
+    def _is_finished(self, name: str, place: str, making: Making) -> bool:
+        """Whether the case was made before, as it would be made now; says so where it was made otherwise."""
+        before = making_of(self._report(name)) if self._mask(name).is_file() else None
+        if before is None:
+            return False
+        differences = before.differences(making)
+        if differences:
+            self.reporter.fact("again", f"{place}: made before with {differences}, so it is done again", case=name)
+        return not differences
 
     def _mask(self, name: str) -> Path:
         return self.target / f"{name}.nii.gz"
@@ -88,8 +128,12 @@ class Batch:
 
 
 def _rank() -> tuple[int, int]:
-    """This process's rank and the number of processes, as torchrun (or SLURM's srun) sets them."""
-    for rank, count in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")):
+    """This process's rank and the number of processes, as torchrun or SLURM's srun sets them.
+
+    A script under sbatch has ``SLURM_PROCID`` and ``SLURM_NTASKS`` too, but runs once; only a job step has
+    ``SLURM_STEP_NUM_TASKS`` (https://slurm.schedmd.com/srun.html, output environment variables).
+    """
+    for rank, count in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS")):
         if rank in os.environ and count in os.environ:
             return int(os.environ[rank]), int(os.environ[count])
     return 0, 1

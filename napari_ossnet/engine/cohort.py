@@ -10,12 +10,14 @@ import csv
 import io
 import json
 import logging
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.files.atomic import atomic_path
+from napari_ossnet.engine.files.itk_files import is_dicom
 from napari_ossnet.engine.scans.assignment import guess_modality
 from napari_ossnet.engine.tasks import Task
 from napari_ossnet.engine.volume import READABLE_SUFFIXES, stem_of
@@ -25,6 +27,9 @@ COLUMNS = (
     "elapsed_s", "peak_memory_bytes", "device", "weights", "weights_sha256", "error",
 )  # fmt: skip
 ERROR_SUFFIX = ".error.json"
+#: Words of file names that speak of a label map.
+_LABEL_WORDS = {"seg", "segmentation", "mask", "masks", "label", "labels"}
+_DICOM_SUFFIX = ".dcm"
 
 _log = logging.getLogger(__name__)
 
@@ -37,10 +42,33 @@ class BatchCase:
     images: tuple[str, ...]
 
 
-def find_cases(task: Task, source: Path) -> list[BatchCase]:
-    """The cases in a folder, by name: each subfolder with images, else each image.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Making:
+    """What a mask was made with, as far as another choice makes another mask."""
 
-    In a subfolder, images that speak of no modality of the task (a label, a mask) are left out where others do.
+    #: SHA-256 of the weights file.
+    weights: str
+    threshold: float
+    schedule: str
+    step: float
+
+    def differences(self, other: Making) -> str:
+        """What is otherwise in ``other``, for people; empty where nothing is."""
+        pairs = {
+            "weights": (self.weights[:12], other.weights[:12]),
+            "threshold": (f"{self.threshold:g}", f"{other.threshold:g}"),
+            "schedule": (self.schedule, other.schedule),
+            "step": (f"{self.step:g}", f"{other.step:g}"),
+        }
+        changed = (name for name in pairs if getattr(self, name) != getattr(other, name))
+        return ", ".join(f"{name} {pairs[name][0]} (now {pairs[name][1]})" for name in changed)
+
+
+def find_cases(task: Task, source: Path) -> list[BatchCase]:
+    """The cases in a folder, by name: each subfolder with images or DICOM slices, and each image file.
+
+    Label maps (by the words of their names) and, in a subfolder, images that speak of no modality of the task are left
+    out where other images are. A folder of nothing but DICOM slices is one case.
 
     Raises:
         InputError: There is no such folder, or no case in it.
@@ -49,14 +77,45 @@ def find_cases(task: Task, source: Path) -> list[BatchCase]:
         raise InputError(f"There is no folder {source}; --batch needs a folder with a folder or a file a case.")
     folders = sorted(entry for entry in source.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     cases = [case for folder in folders if (case := _case_of_folder(task, folder)) is not None]
-    cases = cases or [BatchCase(name=stem_of(path), images=(str(path),)) for path in _images_in(source)]
+    cases += [BatchCase(name=stem_of(path), images=(str(path),)) for path in _images_in(source)]
+    if not cases and _holds_dicom(source):
+        return [BatchCase(name=source.resolve().name, images=(str(source),))]
     if not cases:
         raise InputError(f"There is no case in {source}; expected a folder or an image file a case.")
+    if any(path.name.lower().endswith(_DICOM_SUFFIX) for path in _files_in(source)):
+        _log.warning("The DICOM files right in %s are left out; put those of a case into a folder of its own.", source)
     names = [case.name for case in cases]
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
         raise InputError(f"Several images in {source} have the name {doubled[0]}; their masks would be one file.")
-    return cases
+    return sorted(cases, key=lambda case: case.name)
+
+
+def refuse_target(source: Path, target: Path) -> None:
+    """Lets a folder for results pass whose masks can't become cases.
+
+    Raises:
+        InputError: It is the folder of the cases, or lies in it.
+    """
+    if target.resolve().is_relative_to(source.resolve()):
+        raise InputError(
+            f"--batch needs two folders, and {target} is in {source}: its masks would become cases; "
+            "choose a folder outside."
+        )
+
+
+def making_of(report: Path) -> Making | None:
+    """What the mask of a case was made with, by its report; None where there is no such report."""
+    content = _content(report)
+    try:
+        return Making(
+            weights=content["weights"]["sha256"],
+            threshold=content["threshold"],
+            schedule=content["schedule"],
+            step=content["snapshots"][-1]["step"],
+        )
+    except (IndexError, KeyError, TypeError):
+        return None
 
 
 def write_table(target: Path) -> None:
@@ -82,9 +141,10 @@ def write_table(target: Path) -> None:
 def _case_of_folder(task: Task, folder: Path) -> BatchCase | None:
     images = _images_in(folder)
     if not images:
-        # A folder of DICOM slices is itself the image.
-        has_files = any(entry.is_file() for entry in folder.iterdir())
-        return BatchCase(name=folder.name, images=(str(folder),)) if has_files else None
+        if _holds_dicom(folder):
+            return BatchCase(name=folder.name, images=(str(folder),))
+        _log.info("%s holds no image", folder)
+        return None
     telling = [path for path in images if guess_modality(task, path.name) is not None]
     chosen = telling if len(telling) >= task.channels else images
     for path in set(images) - set(chosen):
@@ -92,25 +152,50 @@ def _case_of_folder(task: Task, folder: Path) -> BatchCase | None:
     return BatchCase(name=folder.name, images=tuple(str(path) for path in chosen))
 
 
+def _files_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+
+
 def _images_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_file() and _is_image(path))
+    """The files that are images by themselves, without label maps where there are others."""
+    files = _files_in(folder)
+    names = {path.name.lower() for path in files}
+    images = [
+        path
+        for path in files
+        if path.name.lower().endswith(READABLE_SUFFIXES)
+        and path.suffix.lower() != _DICOM_SUFFIX
+        # The voxels of an Analyze or NIfTI pair belong to its header.
+        and not (path.suffix.lower() == ".img" and f"{path.stem.lower()}.hdr" in names)
+    ]
+    scans = [path for path in images if not _LABEL_WORDS.intersection(re.split(r"[\W_]+", stem_of(path).lower()))]
+    for path in set(images) - set(scans if scans else images):
+        _log.info("%s is taken for a label map and left out", path)
+    return scans or images
 
 
-def _is_image(path: Path) -> bool:
-    return path.name.lower().endswith(READABLE_SUFFIXES) and not path.name.startswith(".")
+def _holds_dicom(folder: Path) -> bool:
+    """Whether a folder holds slices; the index of a DICOM medium bears DICOM's mark, but is none."""
+    files = [path for path in _files_in(folder) if path.name.upper() != "DICOMDIR"]
+    return any(path.suffix.lower() == _DICOM_SUFFIX for path in files) or any(map(is_dicom, files))
 
 
 def _report_files(target: Path) -> list[Path]:
     return sorted(path for path in target.glob("*.json") if not path.name.startswith("."))
 
 
-def _row(path: Path) -> dict[str, Any] | None:
+def _content(report: Path) -> dict[str, Any]:
+    """What a report says; nothing where it is gone, since another process does its case again, or is none."""
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        # Another process has just done the case that had failed before.
-        return None
-    if path.name.endswith(ERROR_SUFFIX):
+        content = json.loads(report.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _row(path: Path) -> dict[str, Any] | None:
+    report = _content(path)
+    if path.name.endswith(ERROR_SUFFIX) and "error" in report:
         return {"case": path.name.removesuffix(ERROR_SUFFIX), "status": "failed", "error": report["error"]}
     if "evaluated_locations" not in report:
         return None

@@ -81,6 +81,49 @@ class TestBatch:
         assert a_batch().code == 1
         assert [row["case"] for row in rows_of(results)] == ["case_a", "case_b", "case_c"]
 
+    def test_a_script_under_sbatch_does_all_cases_and_a_job_step_its_own(
+        self, a_batch: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("SLURM_PROCID", "0")
+        monkeypatch.setenv("SLURM_NTASKS", "3")
+        outcome = a_batch()
+        assert "2 of 3 cases are done" in outcome.out
+        assert "Rank" not in outcome.out
+        monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "3")
+        outcome = a_batch()
+        assert "Rank 0 of 3: 1 of 3 cases" in outcome.out
+        assert "1 of 1 cases are done" in outcome.out
+
+    def test_cases_made_with_other_options_are_done_again(
+        self, a_batch: Run, a_cohort: Path, a_home: Path, tmp_path: Path
+    ) -> None:
+        (a_cohort / "case_b" / "case_b_t2.nii.gz").unlink()
+        small, other = a_home / "weights" / "small.safetensors", tmp_path / "other.safetensors"
+        # The last byte belongs to a tensor.
+        other.write_bytes(small.read_bytes()[:-1] + b"\x00")
+        weights = ("--weights", small)
+        a_batch(*weights, "--step", "4")
+        for options, said in (
+            ((*weights, "--step", "2"), "step 4 (now 2)"),
+            ((*weights, "--step", "2", "--threshold", "0.4"), "threshold 0.5 (now 0.4)"),
+            (("--weights", other, "--step", "2", "--threshold", "0.4"), "weights "),
+        ):
+            outcome = a_batch(*options)
+            assert f"case_a: made before with {said}" in outcome.out
+            assert "finished before" not in outcome.out
+            assert "finished before" in a_batch(*options).out
+        (a_cohort / "case_a" / "case_a_t1.nii.gz").unlink()
+        a_batch(*weights)
+        assert {row["status"] for row in rows_of(tmp_path / "results")} == {"failed"}
+        assert not list((tmp_path / "results").glob("*.nii.gz")), "an older mask would pass for one of these options"
+
+    def test_a_folder_that_can_not_be_written_is_told_before_the_work(self, a_batch: Run, tmp_path: Path) -> None:
+        (tmp_path / "results").write_text("a file")
+        outcome = a_batch()
+        assert outcome.code != 0
+        assert "Can't write" in outcome.sentence
+        assert "case_a" not in outcome.out
+
     def test_files_of_a_single_case_are_refused_beside_it(self, a_batch: Run) -> None:
         outcome = a_batch("--report", "r.json")
         assert outcome.code == 2
@@ -89,6 +132,7 @@ class TestBatch:
     def test_the_images_folder_can_not_be_the_results_folder(
         self, ossnet: Run, small_weights: Path, a_cohort: Path
     ) -> None:
-        outcome = ossnet("segment", "--batch", a_cohort, a_cohort, "--task", "small")
-        assert outcome.code == 2
-        assert "two folders" in outcome.sentence
+        for target in (a_cohort, a_cohort / "masks"):
+            outcome = ossnet("segment", "--batch", a_cohort, target, "--task", "small")
+            assert outcome.code == 2
+            assert "two folders" in outcome.sentence

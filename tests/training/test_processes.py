@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
 from ossnet_training.cli import main
-from ossnet_training.processes import Processes
+from ossnet_training.config import Recipe
+from ossnet_training.processes import Processes, trainer_options
 from ossnet_training.run_folder import find_run
 
 from napari_ossnet.engine.checkpoints import load_checkpoint
@@ -57,9 +59,15 @@ def test_two_processes_end_with_the_parameters_of_one(
 
 
 def test_a_lone_process_is_a_lone_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("LOCAL_WORLD_SIZE", "WORLD_SIZE", "RANK", "SLURM_NTASKS", "SLURM_PROCID"):
+    for name in ("LOCAL_WORLD_SIZE", "WORLD_SIZE", "RANK", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS"):
         monkeypatch.delenv(name, raising=False)
     assert Processes.from_environment() == Processes()
+    # A script under sbatch, without srun, runs once.
+    for name, value in {"SLURM_NTASKS": "8", "SLURM_NNODES": "2", "SLURM_PROCID": "0"}.items():
+        monkeypatch.setenv(name, value)
+    assert Processes.from_environment() == Processes()
+    options = trainer_options(Processes(), Recipe(task="brats", device="cpu"))
+    assert Trainer(**options, logger=False, enable_checkpointing=False).world_size == 1
 
 
 def test_torchrun_and_slurm_say_who_this_process_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +75,7 @@ def test_torchrun_and_slurm_say_who_this_process_is(monkeypatch: pytest.MonkeyPa
         monkeypatch.setenv(name, value)
     assert Processes.from_environment() == Processes(devices=8, nodes=2, rank=9)
     monkeypatch.delenv("LOCAL_WORLD_SIZE")
-    for name, value in {"SLURM_NTASKS": "12", "SLURM_NNODES": "3", "SLURM_PROCID": "5"}.items():
+    for name, value in {"SLURM_STEP_NUM_TASKS": "12", "SLURM_STEP_NUM_NODES": "3", "SLURM_PROCID": "5"}.items():
         monkeypatch.setenv(name, value)
     assert Processes.from_environment() == Processes(devices=4, nodes=3, rank=5)
 

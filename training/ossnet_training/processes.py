@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 
 from ossnet_training.config import Recipe
@@ -31,11 +32,14 @@ class Processes:
         if "LOCAL_WORLD_SIZE" in environment:
             devices = int(environment["LOCAL_WORLD_SIZE"])
             return cls(devices=devices, nodes=int(environment["WORLD_SIZE"]) // devices, rank=int(environment["RANK"]))
-        # A shell inside an allocation has SLURM's variables too, but no more than one task.
-        if int(environment.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in environment:
-            nodes = int(environment.get("SLURM_NNODES", "1"))
+        # Only a job step has these; a script under sbatch runs once, whatever SLURM_NTASKS says
+        # (https://slurm.schedmd.com/srun.html, output environment variables).
+        if "SLURM_PROCID" in environment and int(environment.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+            nodes = int(environment.get("SLURM_STEP_NUM_NODES", "1"))
             return cls(
-                devices=int(environment["SLURM_NTASKS"]) // nodes, nodes=nodes, rank=int(environment["SLURM_PROCID"])
+                devices=int(environment["SLURM_STEP_NUM_TASKS"]) // nodes,
+                nodes=nodes,
+                rank=int(environment["SLURM_PROCID"]),
             )
         return cls()
 
@@ -56,6 +60,9 @@ def trainer_options(processes: Processes, recipe: Recipe) -> dict[str, Any]:
         has_unused = recipe.loss.auxiliary == 0 or recipe.variant == "pfseg"
         options["strategy"] = DDPStrategy(find_unused_parameters=has_unused)
         options["sync_batchnorm"] = _is_gpu(accelerator)
+    elif int(os.environ.get("SLURM_NTASKS", "1")) > 1:
+        # Alone in an allocation for several tasks, where Lightning would expect to be one of them.
+        options["plugins"] = [LightningEnvironment()]
     return options
 
 
