@@ -39,8 +39,8 @@ Asking = Generator[Progress | Message, None, "Level"]
 class Caution:
     """How far from the boundary the octree still looks, in shares of the logits' variation over the cell at hand.
 
-    The defaults come from trained networks: there they cost about a tenth of the points and find islands of some
-    twenty voxels that no sample had hit.
+    The defaults come from trained networks: on the demo scan, of which every voxel was asked once, OSS-Net X's mask was
+    wrong at 47 of 8.9 million voxels; looking into cells only down to step 8 left 202, for a fifth fewer points.
 
     Attributes:
         cells: Where a corner of a cell is nearer to the decision than this, every finer sample in it is evaluated ...
@@ -50,7 +50,7 @@ class Caution:
     """
 
     cells: float = 0.2
-    cells_step: int = 8
+    cells_step: int = 4
     samples: float = 0.2
     corners_step: int = 4
 
