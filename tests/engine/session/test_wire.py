@@ -66,8 +66,8 @@ def test_what_is_wrong_with_a_scan_is_said(a_volume, an_exchange, change, said):
 def test_a_command_without_images_or_with_unknown_settings_is_refused(a_volume, an_exchange):
     with pytest.raises(InputError, match="images"):
         wire.scan_from_words({"task": "hippocampus"}, an_exchange)
-    with pytest.raises(InputError, match="treshold"):
-        wire.request_from_words({**words_of(a_volume, an_exchange), "treshold": 0.4}, a_volume)
+    with pytest.raises(InputError, match="thresholds"):
+        wire.request_from_words({**words_of(a_volume, an_exchange), "thresholds": 0.4}, a_volume)
 
 
 def test_settings_reach_the_request_and_missing_ones_keep_its_defaults(a_volume, an_exchange):
