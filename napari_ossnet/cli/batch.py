@@ -100,9 +100,6 @@ class Batch:
             self.reporter.fact("failed", f"{case.name} failed: {error}", case=case.name, error=str(error))
             with atomic_path(failure) as temporary:
                 temporary.write_text(json.dumps({"error": str(error)}) + "\n", encoding="utf-8")
-            # What other options have made before must not pass for a result of these.
-            self._report(case.name).unlink(missing_ok=True)
-            self._mask(case.name).unlink(missing_ok=True)
             return False
         write_results(result, ResultFiles(mask=self._mask(case.name)), self.session, self.reporter)
         # The report comes last: it is what marks the case as finished.
@@ -118,6 +115,9 @@ class Batch:
         differences = before.differences(making)
         if differences:
             self.reporter.fact("again", f"{place}: made before with {differences}, so it is done again", case=name)
+        else:
+            # Of a try with other options in between.
+            (self.target / (name + ERROR_SUFFIX)).unlink(missing_ok=True)
         return not differences
 
     def _mask(self, name: str) -> Path:

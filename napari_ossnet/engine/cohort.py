@@ -99,7 +99,7 @@ def refuse_target(source: Path, target: Path) -> None:
     """
     if target.resolve().is_relative_to(source.resolve()):
         raise InputError(
-            f"--batch needs two folders, and {target} is in {source}: its masks would become cases; "
+            f"A batch needs two folders, and {target} is in {source}: its masks would become cases; "
             "choose a folder outside."
         )
 
@@ -133,7 +133,10 @@ def write_table(target: Path) -> None:
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(row for path in found if (row := _row(path)) is not None)
+        failed = {path.name.removesuffix(ERROR_SUFFIX) for path in found if path.name.endswith(ERROR_SUFFIX)}
+        # An older mask of a case that failed since is kept, but it is not this run's result.
+        current = (path for path in found if path.stem not in failed)
+        writer.writerows(row for path in current if (row := _row(path)) is not None)
         with atomic_path(target / "results.csv") as temporary:
             temporary.write_text(text.getvalue(), encoding="utf-8")
 

@@ -7,9 +7,9 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-from napari_ossnet.engine.cohort import ERROR_SUFFIX, BatchCase, find_cases, write_table
+from napari_ossnet.engine.cohort import ERROR_SUFFIX, BatchCase, find_cases, making_of, refuse_target, write_table
 from napari_ossnet.engine.device import parse_memory
-from napari_ossnet.engine.errors import EngineError, InputError
+from napari_ossnet.engine.errors import EngineError
 from napari_ossnet.engine.events import Progress
 from napari_ossnet.engine.files.atomic import atomic_path
 from napari_ossnet.engine.scans.assignment import assign_images, load_scan
@@ -35,14 +35,13 @@ def batch_steps(
         InputError: The folders can't be used, or hold no case.
     """
     source, target = Path(settings.batch_input).expanduser(), Path(settings.batch_output).expanduser()
-    if source.resolve() == target.resolve():
-        raise InputError("The folder for results must be another than that of the scans; choose a new one.")
+    refuse_target(source, target)
     yield Progress(stage="preparing")
     import_torch()
     cases = find_cases(task, source)
     failed = 0
     for case in cases:
-        if _is_finished(target, case.name):
+        if _is_finished(target, case.name, settings):
             yield BatchRow(case=case.name, outcome="done before", volume_ml=_volume_before(target, case.name))
             continue
         yield BatchRow(case=case.name, outcome="running …")
@@ -88,8 +87,10 @@ def _case_steps(
     )
 
 
-def _is_finished(target: Path, name: str) -> bool:
-    return (target / f"{name}.nii.gz").is_file() and (target / f"{name}.json").is_file()
+def _is_finished(target: Path, name: str, settings: Settings) -> bool:
+    """Whether a mask is there that was made at this threshold and step."""
+    before = making_of(target / f"{name}.json") if (target / f"{name}.nii.gz").is_file() else None
+    return before is not None and (before.threshold, before.step) == (settings.threshold, settings.step)
 
 
 def _volume_before(target: Path, name: str) -> float | None:

@@ -76,4 +76,4 @@ def test_a_batch_can_be_cancelled(a_docked_widget, a_folder_of_scans, tmp_path):
 
 def test_one_folder_for_both_is_refused(a_docked_widget, a_folder_of_scans):
     run_batch(a_docked_widget, a_folder_of_scans, a_folder_of_scans)
-    assert "must be another" in a_docked_widget.state.error
+    assert "needs two folders" in a_docked_widget.state.error
