@@ -42,8 +42,8 @@ def make_widget() -> object:
 
 
 def test_the_variant_says_which_weights_are_offered(a_widget: object) -> None:
-    a_widget.panel.restore({"task": "brats", "variant": "c", "weights": "", "device": "auto"})
-    assert a_widget.panel.choices()["weights"] == "oss-net-c-brats"
+    a_widget.panel.restore({"task": "brats", "variant": "d", "weights": "", "device": "auto"})
+    assert a_widget.panel.choices()["weights"] == "oss-net-d-brats"
     assert "not on this machine" in a_widget.ui.weightsNote.text
     assert "press Download" in a_widget.ui.problemsLabel.text
     assert a_widget.ui.downloadButton.enabled
@@ -64,7 +64,7 @@ def test_the_best_published_weights_are_offered_where_none_are_here(a_widget: ob
 
 
 def test_a_download_is_asked_for_with_size_and_licence(a_widget: object, an_application: object, qtbot: object) -> None:
-    a_widget.panel.restore({"task": "brats", "variant": "c", "weights": "", "device": "auto"})
+    a_widget.panel.restore({"task": "brats", "variant": "d", "weights": "", "device": "auto"})
     an_application.is_confirming = False
     press(qtbot, a_widget.ui.downloadButton)
     assert "MiB" in an_application.questions[0]
