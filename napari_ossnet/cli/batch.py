@@ -101,6 +101,8 @@ class Batch:
             with atomic_path(failure) as temporary:
                 temporary.write_text(json.dumps({"error": str(error)}) + "\n", encoding="utf-8")
             return False
+        # An older report goes first: it must never stand beside a mask that it does not speak of.
+        self._report(case.name).unlink(missing_ok=True)
         write_results(result, ResultFiles(mask=self._mask(case.name)), self.session, self.reporter)
         # The report comes last: it is what marks the case as finished.
         write_report(self._report(case.name), result)

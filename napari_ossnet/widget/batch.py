@@ -75,10 +75,12 @@ def _case_steps(
         with atomic_path(failure) as temporary:
             temporary.write_text(json.dumps({"error": str(error)}) + "\n", encoding="utf-8")
         return BatchRow(case=case.name, outcome=f"failed: {error}")
+    # The report comes last, and an older one goes first: it is what marks the case as finished.
+    report = target / f"{case.name}.json"
+    report.unlink(missing_ok=True)
     write_mask(target / f"{case.name}.nii.gz", result.labels, result)
-    # The report comes last: it is what marks the case as finished.
     images = {name: str(path) for name, path in assignment.items()}
-    with atomic_path(target / f"{case.name}.json") as temporary:
+    with atomic_path(report) as temporary:
         temporary.write_text(json.dumps({**result.report(), "images": images}, indent=2) + "\n", encoding="utf-8")
     failure.unlink(missing_ok=True)
     elapsed_s = result.timings.elapsed_s

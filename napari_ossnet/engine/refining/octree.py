@@ -26,6 +26,7 @@ from napari_ossnet.engine.refining.decision import Decision
 from napari_ossnet.engine.refining.level_grid import LevelGrid
 from napari_ossnet.engine.refining.point_evaluation import PointEvaluator
 from napari_ossnet.engine.refining.sample_prediction import Children, predict_children, upsampled_state, variation
+from napari_ossnet.engine.refining.steps import fineness
 from napari_ossnet.engine.tensors import Logits
 
 #: Marks a sample that was evaluated, beside its label in the low bits.
@@ -44,7 +45,7 @@ class Caution:
 
     Attributes:
         cells: Where a corner of a cell is nearer to the decision than this, every finer sample in it is evaluated ...
-        cells_step: ... down to this step.
+        cells_step: ... down to this step, in grid voxels on finer lattices: what a field can hide has the grid's size.
         samples: A predicted sample next to the boundary's cells is evaluated if it is nearer to the decision than this.
         corners_step: Down to this step, all corners of a cell of two labels are evaluated, not only predicted.
     """
@@ -86,6 +87,7 @@ class Octree:
         self.decision = decision
         self.caution = caution
         self.device = evaluator.device
+        self._fineness = fineness(evaluator.lattice)
 
     def coarsest(self, grid: LevelGrid, step: int) -> Asking:
         """The first level: every sample of the grid is evaluated."""
@@ -198,7 +200,7 @@ class Octree:
         is_mixed = (labels != labels[:, :1]).any(dim=1)
         logits = level.logits[torch.searchsorted(level.keys, corners)]
         is_forced = torch.zeros_like(is_mixed) if forced is None else _is_member(cells, forced)
-        if level.step >= self.caution.cells_step:
+        if level.step * self._fineness >= self.caution.cells_step:
             is_forced |= self._is_doubtful(logits)
         is_chosen = is_mixed | is_forced
         return cells[is_chosen], logits[is_chosen], is_forced[is_chosen]

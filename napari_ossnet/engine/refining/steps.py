@@ -33,8 +33,7 @@ def ladder(lattice: Lattice, *, final_step: int, has_prior: bool) -> list[Rung]:
     """The steps from coarse to fine, each half the one before, down to one of ``STEPS``."""
     thickness = _thickness(lattice)
     # On a lattice finer than the grid (a refined region) fewer points of it are as good.
-    fineness = min(1.0, float(np.sqrt((lattice.to_grid[:3, :3] ** 2).sum(axis=0)).max()))
-    dense = (DENSE_STEP if has_prior else DENSE_STEP_WITHOUT_PRIOR) / fineness
+    dense = (DENSE_STEP if has_prior else DENSE_STEP_WITHOUT_PRIOR) / fineness(lattice)
     top = DENSE_STEP
     while top > 1 and _grid(lattice, top // 2, thickness).count <= FEW_SAMPLES:
         top //= 2
@@ -43,6 +42,11 @@ def ladder(lattice: Lattice, *, final_step: int, has_prior: bool) -> list[Rung]:
     top = max(top, final_step)
     steps = [top >> level for level in range(top.bit_length()) if top >> level >= final_step]
     return [Rung(step=step, grid=_grid(lattice, step, thickness), is_dense=step >= min(dense, top)) for step in steps]
+
+
+def fineness(lattice: Lattice) -> float:
+    """Grid voxels from one lattice point to the next where the lattice is finer than the grid (a region), else 1."""
+    return min(1.0, float(np.sqrt((lattice.to_grid[:3, :3] ** 2).sum(axis=0)).max()))
 
 
 def finest_grid(lattice: Lattice) -> LevelGrid:
