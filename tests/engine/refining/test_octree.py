@@ -11,6 +11,7 @@ from scipy.ndimage import label
 
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.refining.known_points import KnownPoints
+from napari_ossnet.engine.refining.octree import Caution
 from napari_ossnet.engine.refining.refinement import refine
 
 
@@ -121,6 +122,16 @@ def test_stopping_at_a_coarse_step_still_labels_every_point(a_lattice, formulas)
     assert refined.labels.shape == a_lattice.shape
     assert np.mean(refined.labels.numpy() != truth) < 0.01
     assert np.array_equal(refined.labels.numpy()[::4, ::4, ::4], truth[::4, ::4, ::4])
+
+
+def test_doubtful_cells_are_searched_to_the_same_distance_in_the_scan_however_fine_the_lattice(formulas):
+    field = formulas.field(formulas.sphere((16.0, 16.0, 16.0), 9.0))
+    lattice = formulas.lattice(32, 32, 32).region((0, 0, 0), (32, 32, 32), 4.0)
+    # Every cell is in doubt: samples 2 grid voxels apart are all asked for, the eightfold between them are not.
+    _, refined = formulas.run(refine(field, lattice, caution=Caution(cells=100.0, cells_step=4)))
+
+    surface = 4 * np.pi * (9.0 * 4) ** 2
+    assert refined.evaluated_locations < 16**3 + 6 * surface
 
 
 @pytest.mark.parametrize("step", [0, 3, 5, 32])
