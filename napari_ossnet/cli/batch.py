@@ -8,7 +8,6 @@ cases of its rank; ``OUT/results.csv`` is put together from the files of all.
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,18 +15,10 @@ from pathlib import Path
 from napari_ossnet.cli.case import Network, RunOptions, run_case
 from napari_ossnet.cli.reporters import Reporter
 from napari_ossnet.cli.results import ResultFiles, write_report, write_results
+from napari_ossnet.engine.case_files import CaseFiles, Making
 from napari_ossnet.engine.checksums import sha256_of
-from napari_ossnet.engine.cohort import (
-    ERROR_SUFFIX,
-    BatchCase,
-    Making,
-    find_cases,
-    making_of,
-    refuse_target,
-    write_table,
-)
+from napari_ossnet.engine.cohort import BatchCase, find_cases, refuse_target, write_table
 from napari_ossnet.engine.errors import EngineError
-from napari_ossnet.engine.files.atomic import atomic_path
 from napari_ossnet.engine.session import SegmentationSession
 
 
@@ -60,7 +51,7 @@ class Batch:
         failed = 0
         for position, case in enumerate(mine, start=1):
             place = f"[{position}/{len(mine)}] {case.name}"
-            if self._is_finished(case.name, place, making):
+            if self._is_finished(CaseFiles(self.target, case.name), place, making):
                 self.reporter.fact("skipped", f"{place}: finished before", case=case.name)
                 continue
             self.reporter.fact("case", place, case=case.name, rank=rank)
@@ -93,40 +84,33 @@ class Batch:
 
     def _run_case(self, case: BatchCase, options: RunOptions) -> bool:
         """Whether the case went well; if not, its sentence is kept beside where its mask would be."""
-        failure = self.target / (case.name + ERROR_SUFFIX)
+        files = CaseFiles(self.target, case.name)
         try:
             result = run_case(self.session, self.network, case.images, options, self.reporter)
         except EngineError as error:
             self.reporter.fact("failed", f"{case.name} failed: {error}", case=case.name, error=str(error))
-            with atomic_path(failure) as temporary:
-                temporary.write_text(json.dumps({"error": str(error)}) + "\n", encoding="utf-8")
+            files.fail(error)
             return False
-        # An older report goes first: it must never stand beside a mask that it does not speak of.
-        self._report(case.name).unlink(missing_ok=True)
-        write_results(result, ResultFiles(mask=self._mask(case.name)), self.session, self.reporter)
-        # The report comes last: it is what marks the case as finished.
-        write_report(self._report(case.name), result)
-        failure.unlink(missing_ok=True)
+        files.reopen()
+        write_results(result, ResultFiles(mask=files.mask), self.session, self.reporter)
+        write_report(files.report, result)
+        files.close()
         return True
 
-    def _is_finished(self, name: str, place: str, making: Making) -> bool:
+    def _is_finished(self, files: CaseFiles, place: str, making: Making) -> bool:
         """Whether the case was made before, as it would be made now; says so where it was made otherwise."""
-        before = making_of(self._report(name)) if self._mask(name).is_file() else None
+        before = files.making()
         if before is None:
             return False
         differences = before.differences(making)
         if differences:
-            self.reporter.fact("again", f"{place}: made before with {differences}, so it is done again", case=name)
+            self.reporter.fact(
+                "again", f"{place}: made before with {differences}, so it is done again", case=files.name
+            )
         else:
             # Of a try with other options in between.
-            (self.target / (name + ERROR_SUFFIX)).unlink(missing_ok=True)
+            files.close()
         return not differences
-
-    def _mask(self, name: str) -> Path:
-        return self.target / f"{name}.nii.gz"
-
-    def _report(self, name: str) -> Path:
-        return self.target / f"{name}.json"
 
 
 def _rank() -> tuple[int, int]:

@@ -1,20 +1,19 @@
 """Owns a cohort in folders: which cases there are, and the table of what came of them.
 
-A finished case has left ``<case>.nii.gz`` and ``<case>.json``, a failed one ``<case>.error.json``; the table is put
-together from these files, whoever wrote them.
+The table is put together from the files that the cases have left (``case_files.py``), whoever wrote them.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from napari_ossnet.engine.case_files import ERROR_SUFFIX, read_report
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.files.atomic import atomic_path
 from napari_ossnet.engine.files.itk_files import is_dicom
@@ -26,7 +25,6 @@ COLUMNS = (
     "case", "status", "volume_ml", "surface_area_cm2", "max_diameter_mm", "evaluated_locations", "first_snapshot_s",
     "elapsed_s", "peak_memory_bytes", "device", "weights", "weights_sha256", "error",
 )  # fmt: skip
-ERROR_SUFFIX = ".error.json"
 #: Words of file names that speak of a label map.
 _LABEL_WORDS = {"seg", "segmentation", "mask", "masks", "label", "labels"}
 _DICOM_SUFFIX = ".dcm"
@@ -40,28 +38,6 @@ class BatchCase:
 
     name: str
     images: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Making:
-    """What a mask was made with, as far as another choice makes another mask."""
-
-    #: SHA-256 of the weights file.
-    weights: str
-    threshold: float
-    schedule: str
-    step: float
-
-    def differences(self, other: Making) -> str:
-        """What is otherwise in ``other``, for people; empty where nothing is."""
-        pairs = {
-            "weights": (self.weights[:12], other.weights[:12]),
-            "threshold": (f"{self.threshold:g}", f"{other.threshold:g}"),
-            "schedule": (self.schedule, other.schedule),
-            "step": (f"{self.step:g}", f"{other.step:g}"),
-        }
-        changed = (name for name in pairs if getattr(self, name) != getattr(other, name))
-        return ", ".join(f"{name} {pairs[name][0]} (now {pairs[name][1]})" for name in changed)
 
 
 def find_cases(task: Task, source: Path) -> list[BatchCase]:
@@ -102,20 +78,6 @@ def refuse_target(source: Path, target: Path) -> None:
             f"A batch needs two folders, and {target} is in {source}: its masks would become cases; "
             "choose a folder outside."
         )
-
-
-def making_of(report: Path) -> Making | None:
-    """What the mask of a case was made with, by its report; None where there is no such report."""
-    content = _content(report)
-    try:
-        return Making(
-            weights=content["weights"]["sha256"],
-            threshold=content["threshold"],
-            schedule=content["schedule"],
-            step=content["snapshots"][-1]["step"],
-        )
-    except (IndexError, KeyError, TypeError):
-        return None
 
 
 def write_table(target: Path) -> None:
@@ -187,17 +149,8 @@ def _report_files(target: Path) -> list[Path]:
     return sorted(path for path in target.glob("*.json") if not path.name.startswith("."))
 
 
-def _content(report: Path) -> dict[str, Any]:
-    """What a report says; nothing where it is gone, since another process does its case again, or is none."""
-    try:
-        content = json.loads(report.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
 def _row(path: Path) -> dict[str, Any] | None:
-    report = _content(path)
+    report = read_report(path)
     if path.name.endswith(ERROR_SUFFIX) and "error" in report:
         return {"case": path.name.removesuffix(ERROR_SUFFIX), "status": "failed", "error": report["error"]}
     if "evaluated_locations" not in report:

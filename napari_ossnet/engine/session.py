@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from napari_ossnet.engine.surfaces.surface import Mesh
 
 Schedule = Literal["octree", "published", "published-prior"]
+DEFAULT_SCHEDULE: Schedule = "octree"
 Triple = tuple[int, int, int]
 
 
@@ -42,7 +43,7 @@ class SegmentRequest:
     memory_bytes: int | None = None
     #: The finest step that is evaluated, in scan voxels: 1, 2, 4, 8 or 16.
     step: int = 1
-    schedule: Schedule = "octree"
+    schedule: Schedule = DEFAULT_SCHEDULE
     #: Probability at which a location counts as occupied, between 0 and 1, exclusive.
     threshold: float = 0.5
 

@@ -7,13 +7,16 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-from napari_ossnet.engine.cohort import ERROR_SUFFIX, BatchCase, find_cases, making_of, refuse_target, write_table
+from napari_ossnet.engine.case_files import CaseFiles, Making
+from napari_ossnet.engine.catalogue import find_weights
+from napari_ossnet.engine.checksums import sha256_of
+from napari_ossnet.engine.cohort import BatchCase, find_cases, refuse_target, write_table
 from napari_ossnet.engine.device import parse_memory
 from napari_ossnet.engine.errors import EngineError
 from napari_ossnet.engine.events import Progress
 from napari_ossnet.engine.files.atomic import atomic_path
 from napari_ossnet.engine.scans.assignment import assign_images, load_scan
-from napari_ossnet.engine.session import SegmentationSession, SegmentRequest
+from napari_ossnet.engine.session import DEFAULT_SCHEDULE, SegmentationSession, SegmentRequest
 from napari_ossnet.engine.task_definition import Task
 from napari_ossnet.engine.volume import write_mask
 from napari_ossnet.widget.jobs import progress_only
@@ -26,26 +29,36 @@ def batch_steps(
 ) -> Generator[Any, None, str]:
     """Segments the cases one after the other; yields progress and a row whenever a case begins or ends.
 
-    Finished cases are skipped; a case that fails leaves its sentence and does not stop the others.
+    Cases that were made before as they would be made now are skipped; a case that fails leaves its sentence and does
+    not stop the others.
 
     Returns:
         What to tell the user.
 
     Raises:
         InputError: The folders can't be used, or hold no case.
+        WeightsError: The weights are not on this machine any more.
     """
     source, target = Path(settings.batch_input).expanduser(), Path(settings.batch_output).expanduser()
     refuse_target(source, target)
     yield Progress(stage="preparing")
     import_torch()
     cases = find_cases(task, source)
+    making = Making(
+        weights=sha256_of(find_weights(task.name, weights=weights)),
+        threshold=settings.threshold,
+        schedule=DEFAULT_SCHEDULE,
+        step=settings.step,
+    )
     failed = 0
     for case in cases:
-        if _is_finished(target, case.name, settings):
-            yield BatchRow(case=case.name, outcome="done before", volume_ml=_volume_before(target, case.name))
+        files = CaseFiles(target, case.name)
+        if files.making() == making:
+            files.close()
+            yield BatchRow(case=case.name, outcome="done before", volume_ml=files.volume_ml())
             continue
         yield BatchRow(case=case.name, outcome="running …")
-        row = yield from _case_steps(session, task, weights, settings, case, target)
+        row = yield from _case_steps(session, task, weights, settings, case, files)
         failed += row.volume_ml is None
         yield row
         write_table(target)
@@ -54,9 +67,8 @@ def batch_steps(
 
 
 def _case_steps(
-    session: SegmentationSession, task: Task, weights: str, settings: Settings, case: BatchCase, target: Path
+    session: SegmentationSession, task: Task, weights: str, settings: Settings, case: BatchCase, files: CaseFiles
 ) -> Generator[Any, None, BatchRow]:
-    failure = target / (case.name + ERROR_SUFFIX)
     try:
         assignment = assign_images(task, case.images)
         yield Progress(stage="preparing")
@@ -72,31 +84,15 @@ def _case_steps(
         )
         result = yield from progress_only(session.segment(request))
     except EngineError as error:
-        with atomic_path(failure) as temporary:
-            temporary.write_text(json.dumps({"error": str(error)}) + "\n", encoding="utf-8")
+        files.fail(error)
         return BatchRow(case=case.name, outcome=f"failed: {error}")
-    # The report comes last, and an older one goes first: it is what marks the case as finished.
-    report = target / f"{case.name}.json"
-    report.unlink(missing_ok=True)
-    write_mask(target / f"{case.name}.nii.gz", result.labels, result)
+    files.reopen()
+    write_mask(files.mask, result.labels, result)
     images = {name: str(path) for name, path in assignment.items()}
-    with atomic_path(report) as temporary:
+    with atomic_path(files.report) as temporary:
         temporary.write_text(json.dumps({**result.report(), "images": images}, indent=2) + "\n", encoding="utf-8")
-    failure.unlink(missing_ok=True)
+    files.close()
     elapsed_s = result.timings.elapsed_s
     return BatchRow(
         case=case.name, outcome=f"done in {elapsed_s:.0f} s", volume_ml=result.whole.volume_ml, elapsed_s=elapsed_s
     )
-
-
-def _is_finished(target: Path, name: str, settings: Settings) -> bool:
-    """Whether a mask is there that was made at this threshold and step."""
-    before = making_of(target / f"{name}.json") if (target / f"{name}.nii.gz").is_file() else None
-    return before is not None and (before.threshold, before.step) == (settings.threshold, settings.step)
-
-
-def _volume_before(target: Path, name: str) -> float | None:
-    try:
-        return float(json.loads((target / f"{name}.json").read_text(encoding="utf-8"))["volume_ml"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

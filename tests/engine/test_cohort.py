@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from napari_ossnet.engine.cohort import Making, find_cases, making_of, refuse_target, write_table
+from napari_ossnet.engine.cohort import find_cases, refuse_target, write_table
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.tasks import TASKS
 
@@ -109,25 +109,6 @@ def test_results_among_the_cases_are_refused(tmp_path: Path, target: str) -> Non
     with pytest.raises(InputError, match="two folders"):
         refuse_target(tmp_path / "in", tmp_path / target)
     refuse_target(tmp_path / "in", tmp_path / "in_results")
-
-
-class TestMaking:
-    @pytest.mark.parametrize("content", ["", "[]", "{}", '{"threshold": 0.5}', "{"])
-    def test_what_is_no_report_tells_nothing(self, tmp_path: Path, content: str) -> None:
-        (tmp_path / "p.json").write_text(content, encoding="utf-8")
-        assert making_of(tmp_path / "p.json") is None
-        assert making_of(tmp_path / "gone.json") is None
-        write_table(tmp_path)
-        assert rows_of(tmp_path) == []
-
-    def test_differences_are_named(self) -> None:
-        before = Making(weights="a" * 64, threshold=0.5, schedule="octree", step=1)
-        assert before.differences(before) == ""
-        now = Making(weights="b" * 64, threshold=0.4, schedule="published", step=2)
-        assert before.differences(now) == (
-            "weights aaaaaaaaaaaa (now bbbbbbbbbbbb), threshold 0.5 (now 0.4), schedule octree (now published), "
-            "step 1 (now 2)"
-        )
 
 
 def test_a_report_that_comes_while_the_table_is_written_gets_into_it(

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from napari_ossnet.engine.catalogue import find_weights
+from napari_ossnet.engine.checksums import sha256_of
 from napari_ossnet.engine.events import Progress, Snapshot
 from napari_ossnet.engine.model_card import ModelCard
 from napari_ossnet.engine.session import SegmentationSession, SegmentRequest
@@ -162,7 +164,7 @@ class FormulaSession(SegmentationSession):
                 prepared.grid_affine, self.centre_world(request.volume), self.radius_mm, task.output_classes
             ),
             card=ModelCard(name="formula", title="A formula", task=task, variant="a", network_config={}),
-            sha256="0" * 64,
+            sha256=sha256_of(find_weights(None, weights=request.weights)),
             device=torch.device("cpu"),
         )
 
@@ -179,7 +181,7 @@ def some_weights(a_home: Path) -> Path:
     return make_weights(a_home, "hippocampus", "tiny-hippocampus")
 
 
-def make_weights(home: Path, task: str, name: str, variant: str = "a") -> Path:
+def make_weights(home: Path, task: str, name: str, variant: str = "a", value: float = 0.0) -> Path:
     from safetensors.numpy import save_file
 
     card = ModelCard(
@@ -194,7 +196,7 @@ def make_weights(home: Path, task: str, name: str, variant: str = "a") -> Path:
     )
     path = home / "weights" / f"{name}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({"a": np.zeros(3, np.float32)}, path, metadata={"ossnet_card": card.to_json()})
+    save_file({"a": np.full(3, value, np.float32)}, path, metadata={"ossnet_card": card.to_json()})
     return path
 
 

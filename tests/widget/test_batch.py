@@ -60,6 +60,20 @@ def test_finished_cases_are_skipped_when_it_is_run_again(a_docked_widget, a_fold
     assert len(docked.session.requests) == count + 1, "only the broken case is tried again"
 
 
+def test_cases_of_other_weights_or_another_threshold_are_made_again(
+    a_docked_widget, a_folder_of_scans, tmp_path, a_home, sphere
+):
+    docked, target = a_docked_widget, tmp_path / "out"
+    run_batch(docked, a_folder_of_scans, target)
+    docked.widget.controller.store.update_settings(threshold=0.4)
+    run_batch(docked, a_folder_of_scans, target)
+    assert all(row.outcome.startswith("done in") for row in docked.state.batch if row.case != "broken")
+    sphere.make_weights(a_home, "hippocampus", "tiny-hippocampus", value=1.0)
+    run_batch(docked, a_folder_of_scans, target)
+    assert all(row.outcome.startswith("done in") for row in docked.state.batch if row.case != "broken")
+    assert json.loads((target / "one.json").read_text(encoding="utf-8"))["threshold"] == 0.4
+
+
 def test_a_batch_can_be_cancelled(a_docked_widget, a_folder_of_scans, tmp_path):
     docked = a_docked_widget
     docked.session.gate.is_closed = True

@@ -28,7 +28,9 @@ def run_in_threads(work: Callable[[Any], None], pieces: Iterable[Any]) -> None:
         for piece in pieces:
             work(piece)
         return
-    for _ in _pool(workers, os.getpid()).map(work, pieces):
+    # A thread starts in torch's ordinary mode, in which tensors of the inference mode may not be written to.
+    as_here = torch.inference_mode(torch.is_inference_mode_enabled())(work)
+    for _ in _pool(workers, os.getpid()).map(as_here, pieces):
         pass
 
 

@@ -11,6 +11,7 @@ from napari_ossnet.engine.fields import local_features
 from napari_ossnet.engine.fields.local_features import BLOCK, LocalFeatures
 from napari_ossnet.engine.fields.oss_net_x import XField, build
 from napari_ossnet.engine.fields.protocol import OccupancyField
+from napari_ossnet.engine.kernels.compilation import SWITCH
 from napari_ossnet.engine.networks.context_encoder import run_to_end
 from napari_ossnet.engine.networks.oss_net_x import OSSNetX
 from napari_ossnet.engine.networks.oss_net_x_config import XConfig
@@ -28,6 +29,13 @@ CONFIG = XConfig(
     decoder_width=16,
 )
 SHAPE = (36, 28, 44)
+
+
+@pytest.fixture(params=["compiled", "torch"])
+def a_way_of_gathering(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "compiled":
+        pytest.importorskip("numba")
+    monkeypatch.setenv(SWITCH, str(int(request.param == "compiled")))
 
 
 @pytest.fixture
@@ -59,6 +67,7 @@ def _dense(network: OSSNetX, grid: torch.Tensor, locations: torch.Tensor) -> tor
         return network(grid[None], locations[None])[0][0]
 
 
+@pytest.mark.usefixtures("a_way_of_gathering")
 @pytest.mark.parametrize("count", [1, 30, 5000])
 def test_lazy_features_give_the_logits_of_the_dense_computation(
     a_network: OSSNetX, a_grid: torch.Tensor, count: int
@@ -105,6 +114,7 @@ def test_a_block_that_is_asked_again_and_again_is_computed_once(a_network: OSSNe
     assert features.computed_windows < local_features.LOCATIONS_A_BLOCK
 
 
+@pytest.mark.usefixtures("a_way_of_gathering")
 def test_a_window_that_leaves_the_grid_is_zero_outside(a_grid: torch.Tensor) -> None:
     windows = local_features.gather_windows(a_grid, torch.tensor([[-2, 0, 0], [3, 4, 5], [50, 0, 0]]), 6)
     assert windows.shape == (4, 2, 6, 6, 6)

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from napari_ossnet.engine.kernels.box_kernels import copy_boxes
 from napari_ossnet.engine.kernels.compilation import SWITCH, compiled, is_compiled
 from napari_ossnet.engine.kernels.pade_kernels import pade_backward, pade_columns, pade_flat, pade_pool
 from napari_ossnet.engine.kernels.window_kernels import local_windows, mid_range_windows
+from napari_ossnet.engine.networks.local_features import cut_box
 from napari_ossnet.engine.networks.pade import rational
 from napari_ossnet.engine.patches import PatchSampler
 
@@ -103,3 +105,13 @@ def test_windows_are_those_of_the_torch_gather_in_the_order_of_the_compiled_deco
 def test_compiled_kernels_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SWITCH, "0")
     assert not is_compiled()
+
+
+def test_boxes_are_copied_with_zeros_outside_the_grid(compile_: Callable[[Any], Any]) -> None:
+    grid = np.random.default_rng(5).normal(size=(2, 9, 7, 8)).astype(np.float32)
+    starts = np.array([[0, 0, 0], [4, 2, 3], [-2, 5, 6], [7, -4, 0], [-9, 0, 0], [0, 0, 40]])
+    result = np.full((len(starts), 2, 5, 5, 5), np.nan, np.float32)
+    compile_(copy_boxes)(grid, starts, result)
+    for box, (i, j, k) in zip(result, starts.tolist(), strict=True):
+        expected = cut_box(torch.from_numpy(grid), (i, j, k), (5, 5, 5))
+        np.testing.assert_array_equal(box, expected.numpy())
