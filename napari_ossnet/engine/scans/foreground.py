@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from napari_ossnet.engine.errors import InputError
+from napari_ossnet.engine.scans.channels import for_each_channel
 from napari_ossnet.engine.shapes import ScanData
 
 #: A voxel stands out from the background by more than this share of the channel's range ...
@@ -41,12 +42,9 @@ def find_foreground(data: ScanData) -> Foreground:
     Raises:
         InputError: Nothing stands out.
     """
-    standing_out = np.zeros(data.shape[1:], dtype=bool)
-    background = []
-    for channel in data:
-        level, least = _background(channel)
-        background.append(level)
-        standing_out |= np.abs(channel - np.float32(level)) > least
+    parts = for_each_channel(_standing_out, list(data))
+    standing_out = np.logical_or.reduce([mask for mask, _ in parts])
+    background = tuple(level for _, level in parts)
     count = int(standing_out.sum())
     if count < _LEAST_SHARE * standing_out.size:
         raise InputError(
@@ -55,7 +53,14 @@ def find_foreground(data: ScanData) -> Foreground:
         )
     bounds = [_bounds(standing_out.sum(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
     i, j, k = bounds
-    return Foreground(start=(i[0], j[0], k[0]), stop=(i[1], j[1], k[1]), voxels=count, background=tuple(background))
+    return Foreground(start=(i[0], j[0], k[0]), stop=(i[1], j[1], k[1]), voxels=count, background=background)
+
+
+def _standing_out(channel: np.ndarray) -> tuple[np.ndarray, float]:
+    """Which voxels of a channel (i, j, k) stand out, and its background's value."""
+    level, least = _background(channel)
+    difference = channel - np.float32(level)
+    return np.abs(difference, out=difference) > least, level
 
 
 def background_level(channel: np.ndarray) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.geometry import Lattice, Orientation, scaling_affine, spacing_of
+from napari_ossnet.engine.scans.channels import for_each_channel
 from napari_ossnet.engine.scans.foreground import Foreground, find_foreground
 from napari_ossnet.engine.scans.resampling import resample_axis, resize_trilinear
 from napari_ossnet.engine.scans.scan_checks import refuse_unusable
@@ -81,11 +82,11 @@ def prepare(task: Task, volume: Volume) -> PreparedVolume:
     refuse_unusable(task, volume)
     orientation = Orientation.between(volume.affine, volume.shape, task.axes)
     affine = volume.affine @ orientation.scan_from_task
-    oriented = np.ascontiguousarray(orientation.to_task(volume.data))
+    oriented = orientation.to_task(volume.data)
     if task.placement == "resize":
         grid, to_grid = _resized(task, oriented)
     else:
-        grid, to_grid = _placed(task, oriented, spacing_of(affine))
+        grid, to_grid = _placed(task, np.ascontiguousarray(oriented), spacing_of(affine))
     i, j, k = (start + size for start, size in zip(task.box_start, task.box_shape, strict=True))
     return PreparedVolume(
         task=task,
@@ -137,13 +138,16 @@ def _placed(task: Task, oriented: ScanData, spacing_mm: tuple[float, float, floa
     filled = box[(slice(None), *(slice(first, last) for first, last in parts))]
     if 0 in filled.shape:
         raise InputError("The scan does not overlap the network's grid; crop it around its anatomy.")
-    if task.scan_shape is not None:
-        box[...] = np.asarray(background, dtype=np.float32)[:, None, None, None]
-    for target, channel in zip(filled, oriented, strict=True):
-        target[...] = _resampled(channel, scale, offset, parts)
-    # The published box is normalised with its background, before it is padded; without one, the scan alone is.
-    for channel in box if task.scan_shape is not None else filled:
-        _normalise(channel, *mean_and_deviation(channel))
+
+    def place(channel: int) -> None:
+        if task.scan_shape is not None:
+            box[channel] = background[channel]
+        filled[channel] = _resampled(oriented[channel], scale, offset, parts)
+        # The published box is normalised with its background, before it is padded; without one, the scan alone is.
+        placed = box[channel] if task.scan_shape is not None else filled[channel]
+        _normalise(placed, *mean_and_deviation(placed))
+
+    for_each_channel(place, range(task.channels))
     i, j, k = (start + o for start, o in zip(task.box_start, offset, strict=True))
     return grid, scaling_affine(scale, (i, j, k))
 

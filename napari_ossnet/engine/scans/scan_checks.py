@@ -6,6 +6,7 @@ import numpy as np
 
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.geometry import axis_codes_of, is_sheared
+from napari_ossnet.engine.scans.channels import for_each_channel
 from napari_ossnet.engine.scans.foreground import find_foreground
 from napari_ossnet.engine.task_definition import Task
 from napari_ossnet.engine.volume import Volume
@@ -56,8 +57,8 @@ def refuse_unusable(task: Task, volume: Volume) -> None:
             f"The task '{task.name}' needs {_counted(task.channels, 'channel')} ({', '.join(task.modality_names)}), "
             f"the scan has {found}; give one image for each."
         )
-    for modality, channel in zip(task.modalities, volume.data, strict=True):
-        _refuse_values(modality.title, channel)
+    titled = [(modality.title, channel) for modality, channel in zip(task.modalities, volume.data, strict=True)]
+    for_each_channel(lambda item: _refuse_values(*item), titled)
 
 
 def _refuse_size(volume: Volume) -> None:

@@ -77,3 +77,11 @@ def test_a_single_position_is_a_plain_lookup(some_data: np.ndarray) -> None:
     middle = resample_axis(some_data, 1, np.array([2.25]))
     assert middle.shape == (2, 1, 13, 7)
     assert np.allclose(middle[:, 0], 0.75 * some_data[:, 2] + 0.25 * some_data[:, 3], atol=1e-6)
+
+
+def test_what_needs_no_stretching_is_copied_once(some_data: np.ndarray) -> None:
+    turned = some_data[:, ::-1].transpose(0, 2, 3, 1)
+    found = resize_trilinear(turned, turned.shape[1:])
+    assert found.flags.c_contiguous
+    assert not np.shares_memory(found, some_data)
+    np.testing.assert_array_equal(found, turned)
