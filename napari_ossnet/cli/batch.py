@@ -80,6 +80,7 @@ class Batch:
             threshold=options.threshold,
             schedule=options.schedule,
             step=options.step,
+            mirrored=options.mirrored,
         )
 
     def _run_case(self, case: BatchCase, options: RunOptions) -> bool:

@@ -45,6 +45,7 @@ class RunOptions:
     step: int = 1
     schedule: Schedule = "octree"
     threshold: float = 0.5
+    mirrored: bool = False
     region: RegionChoice | None = None
 
 
@@ -121,6 +122,7 @@ def segment_volume(
         step=options.step,
         schedule=options.schedule,
         threshold=options.threshold,
+        mirrored=options.mirrored,
     )
     start, stop = (None, None) if options.region is None else parse_region(options.region, volume.shape)
     segmentation = drive(session.segment(request), reporter)

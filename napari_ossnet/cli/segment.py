@@ -60,6 +60,8 @@ class Segment:
     """How the mask is refined; the published ones are slower and are kept for comparison."""
     threshold: float = 0.5
     """Probability from which a voxel belongs to the object."""
+    mirrored: Literal["yes", "no"] = "no"
+    """Whether to ask the scan's mirror image too and take the mean: twice the time, a little better on brains."""
     surface: Annotated[Path | None, _option("FILE")] = None
     """Also write the surface, in RAS mm: .stl, .ply, .obj, .glb or .vtp."""
     faces: Annotated[int | None, _option("N")] = None
@@ -144,6 +146,7 @@ class Segment:
             step=self.step,
             schedule=self.schedule,
             threshold=self.threshold,
+            mirrored=self.mirrored == "yes",
             region=choose_region(self.region, self.upscale),
         )
 

@@ -24,6 +24,7 @@ class Making:
     threshold: float
     schedule: str
     step: float
+    mirrored: bool = False
 
     def differences(self, other: Making) -> str:
         """What is otherwise in ``other``, for people; empty where nothing is."""
@@ -32,6 +33,7 @@ class Making:
             "threshold": (f"{self.threshold:g}", f"{other.threshold:g}"),
             "schedule": (self.schedule, other.schedule),
             "step": (f"{self.step:g}", f"{other.step:g}"),
+            "mirrored": (_yes_or_no(self.mirrored), _yes_or_no(other.mirrored)),
         }
         changed = (name for name in pairs if getattr(self, name) != getattr(other, name))
         return ", ".join(f"{name} {pairs[name][0]} (now {pairs[name][1]})" for name in changed)
@@ -68,6 +70,7 @@ class CaseFiles:
                 threshold=content["threshold"],
                 schedule=content["schedule"],
                 step=content["snapshots"][-1]["step"],
+                mirrored=content.get("mirrored", False),
             )
         except (IndexError, KeyError, TypeError):
             return None
@@ -95,6 +98,10 @@ class CaseFiles:
         """
         with atomic_path(self.failure) as temporary:
             temporary.write_text(json.dumps({"error": str(error)}) + "\n", encoding="utf-8")
+
+
+def _yes_or_no(value: bool) -> str:
+    return "yes" if value else "no"
 
 
 def read_report(report: Path) -> dict[str, Any]:

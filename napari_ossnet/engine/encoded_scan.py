@@ -14,6 +14,7 @@ from napari_ossnet.engine.device import choose_device
 from napari_ossnet.engine.errors import WeightsError
 from napari_ossnet.engine.events import Event, Message, Progress
 from napari_ossnet.engine.fields.build import build_field
+from napari_ossnet.engine.fields.mirrored import build_mirrored_field
 from napari_ossnet.engine.fields.protocol import OccupancyField
 from napari_ossnet.engine.model_card import ModelCard
 from napari_ossnet.engine.scans.scan_checks import refuse_unusable
@@ -58,7 +59,9 @@ class EncodedScan:
 
     def serves(self, request: SegmentRequest) -> bool:
         """Whether the request asks about the same scan with the same weights on the same device."""
-        return request.volume is self.request.volume and _network_key(request) == _network_key(self.request)
+        ours = self.request
+        is_same_scan = request.volume is ours.volume and request.mirrored == ours.mirrored
+        return is_same_scan and _network_key(request) == _network_key(ours)
 
     @property
     def network(self) -> NetworkInUse | None:
@@ -87,7 +90,8 @@ def encode_scan(request: SegmentRequest, earlier: NetworkInUse | None) -> Genera
         yield Message(text=text, level="warning")
     prepared = prepare(task, request.volume)
     yield Progress(stage="encoding")
-    field = yield from build_field(weights.network, prepared, device=device, memory_bytes=request.memory_bytes)
+    build = build_mirrored_field if request.mirrored else build_field
+    field = yield from build(weights.network, prepared, device=device, memory_bytes=request.memory_bytes)
     return EncodedScan(
         request=request,
         prepared=prepared,

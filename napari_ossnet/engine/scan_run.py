@@ -272,6 +272,7 @@ def _provenance(encoded: EncodedScan, request: SegmentRequest) -> Provenance:
         schedule=request.schedule,
         versions=versions(),
         citation=encoded.card.citation,
+        mirrored=request.mirrored,
     )
 
 

@@ -46,6 +46,8 @@ class SegmentRequest:
     schedule: Schedule = DEFAULT_SCHEDULE
     #: Probability at which a location counts as occupied, between 0 and 1, exclusive.
     threshold: float = 0.5
+    #: Ask the scan's mirror image too and take the mean of both answers, at twice the cost; see ``fields/mirrored.py``.
+    mirrored: bool = False
 
 
 Encode = Callable[["SegmentRequest", "NetworkInUse | None"], "Generator[Event, None, EncodedScan]"]

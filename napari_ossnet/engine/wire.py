@@ -100,7 +100,7 @@ def request_from_words(words: Words, volume: Volume) -> SegmentRequest:
     Raises:
         InputError: A setting is unknown.
     """
-    settings = ("variant", "weights", "device", "memory_bytes", "step", "schedule", "threshold")
+    settings = ("variant", "weights", "device", "memory_bytes", "step", "schedule", "threshold", "mirrored")
     unknown = sorted(set(words) - {*settings, "task", "images", "command", "id", "is_live"})
     if unknown:
         raise InputError(f"A segment command may have {', '.join(settings)}, not {', '.join(unknown)}.")

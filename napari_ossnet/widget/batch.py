@@ -49,6 +49,7 @@ def batch_steps(
         threshold=settings.threshold,
         schedule=DEFAULT_SCHEDULE,
         step=settings.step,
+        mirrored=settings.mirrored,
     )
     failed = 0
     for case in cases:
@@ -81,6 +82,7 @@ def _case_steps(
             memory_bytes=parse_memory(settings.memory) if settings.memory else None,
             step=settings.step,
             threshold=settings.threshold,
+            mirrored=settings.mirrored,
         )
         result = yield from progress_only(session.segment(request))
     except EngineError as error:

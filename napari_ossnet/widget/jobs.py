@@ -55,6 +55,7 @@ class RunOptions:
     memory_bytes: int | None = None
     step: int = 1
     threshold: float = 0.5
+    mirrored: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +127,7 @@ def segment_steps(
         memory_bytes=options.memory_bytes,
         step=options.step,
         threshold=options.threshold,
+        mirrored=options.mirrored,
     )
     return (yield from FrameMaker(order.task, order.placement).through(session.segment(request)))
 

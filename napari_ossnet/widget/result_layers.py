@@ -243,7 +243,10 @@ class ResultLayers:
         has_surface = self.surface is not None and not self._is_surface_empty and not self._is_removed(self.surface)
         for layer, is_right in ((self.labels, not (is_3d and has_surface)), (self.surface, is_3d and has_surface)):
             if layer is not None and layer.visible == layer.metadata.get(_SHOWN_KEY, True):
-                layer.visible = layer.metadata[_SHOWN_KEY] = is_right
+                layer.metadata[_SHOWN_KEY] = is_right
+                # napari works a layer out anew even where nothing changes: tens of milliseconds for a surface.
+                if layer.visible != is_right:
+                    layer.visible = is_right
 
     def _is_removed(self, layer: Layer) -> bool:
         return layer not in self._viewer.layers and _PENDING not in layer.metadata
@@ -303,9 +306,10 @@ def _move(layer: Layer, transform: dict[str, Any], set_data: Callable[[Layer], N
     is_finer = bool(np.prod(transform["scale"]) < np.prod(layer.scale))
     if not is_finer:
         set_data(layer)
-    layer.scale = transform["scale"]
-    layer.translate = transform["translate"]
-    if not np.allclose(layer.affine.affine_matrix, transform["affine"]):
-        layer.affine = transform["affine"]
+    now = _transform_now(layer)
+    for name in ("scale", "translate", "affine"):
+        # Not set where it stays the same: napari would work the layer out anew each time.
+        if not np.allclose(now[name], transform[name]):
+            setattr(layer, name, transform[name])
     if is_finer:
         set_data(layer)

@@ -198,6 +198,7 @@ class Runs:
             memory_bytes=parse_memory(settings.memory) if settings.memory else None,
             step=settings.step,
             threshold=settings.threshold,
+            mirrored=settings.mirrored,
         )
 
     def _layers_for(self, key: tuple[str, ...], name: str, order: ScanOrder) -> ResultLayers:

@@ -105,6 +105,8 @@ class Settings:
     memory: str = ""
     step: int = 1
     threshold: float = 0.5
+    #: Whether the scan's mirror image is asked too.
+    mirrored: bool = False
     region_factor: int = 4
     region_depth: int = 24
     #: Whether what is on the screen is refined as the user zooms in.

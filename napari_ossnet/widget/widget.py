@@ -69,6 +69,7 @@ class OSSNetWidget(QWidget):
         run.devices_wanted.connect(controller.devices.refresh)
         run.memory_picked.connect(lambda text: controller.store.update_settings(memory=text))
         run.step_picked.connect(lambda step: controller.store.update_settings(step=step))
+        run.mirrored_switched.connect(lambda is_on: controller.store.update_settings(mirrored=is_on))
         bar = self.view.bar
         bar.segment_wanted.connect(controller.runs.segment)
         bar.cancel_wanted.connect(controller.jobs.cancel)

@@ -60,8 +60,8 @@ def test_a_failure_leaves_its_sentence_until_the_case_is_done(a_case: CaseFiles)
 def test_differences_are_named() -> None:
     before = Making(weights="a" * 64, threshold=0.5, schedule="octree", step=1)
     assert before.differences(before) == ""
-    now = Making(weights="b" * 64, threshold=0.4, schedule="published", step=2)
+    now = Making(weights="b" * 64, threshold=0.4, schedule="published", step=2, mirrored=True)
     assert before.differences(now) == (
         "weights aaaaaaaaaaaa (now bbbbbbbbbbbb), threshold 0.5 (now 0.4), schedule octree (now published), "
-        "step 1 (now 2)"
+        "step 1 (now 2), mirrored no (now yes)"
     )

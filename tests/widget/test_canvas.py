@@ -178,7 +178,7 @@ class Drawing:
 @pytest.mark.slow
 @pytest.mark.parametrize("ndisplay", [2, 3])
 def test_slots_are_short_and_the_window_stays_alive_during_a_run(dock, sphere, ndisplay, record_property):
-    """On a scan of the size of the brain task. Figures in 3D are told, not asserted: llvmpipe draws them."""
+    """On a scan of the size of the brain task. Gaps in 3D are told, not asserted: a software renderer draws them."""
     docked = dock(sphere.FormulaSession(radius_mm=20.0), show=True)
     docked.widget.controller.inputs.choose_task("ball")
     affine = sphere.affines["RAS"].copy()
@@ -207,6 +207,7 @@ def test_slots_are_short_and_the_window_stays_alive_during_a_run(dock, sphere, n
     )
     record_property("window", text)
     _log.warning(text)
-    assert watch.longest_ms() <= SLOT_MS or ndisplay == 3, text
+    # Twice as much in 3D, where some of the drawing falls into our slots.
+    assert watch.longest_ms() <= SLOT_MS * (ndisplay - 1), text
     # Where others keep the processor busy even a window at rest has gaps; those are not ours.
     assert np.percentile(gaps, 99) <= GAP_MS + 3 * at_rest.max() or ndisplay == 3, text

@@ -228,11 +228,20 @@ def test_the_form_fits_into_a_dock_of_340_pixels(a_ready_widget):
 def test_settings_are_remembered(dock, sphere):
     first = dock()
     store = first.widget.controller.store
-    store.update_settings(memory="2GiB", step=2, threshold=0.3, region_factor=8)
+    store.update_settings(memory="2GiB", step=2, threshold=0.3, region_factor=8, mirrored=True)
     first.widget.controller.close()
     second = dock()
     assert second.state.settings == replace(store.settings, task="hippocampus")
     assert second.widget.view.run.memory.value == "2GiB"
+    assert second.widget.view.run.mirrored.isChecked()
+
+
+def test_the_mirror_image_is_asked_too_where_that_is_wanted(a_ready_widget):
+    a_ready_widget.run()
+    a_ready_widget.widget.view.run.mirrored.click()
+    a_ready_widget.run()
+    assert [request.mirrored for request in a_ready_widget.session.requests] == [False, True]
+    assert a_ready_widget.state.has_result
 
 
 def test_an_image_choice_of_a_layer_that_is_gone_is_dropped(a_ready_widget):

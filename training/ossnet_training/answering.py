@@ -44,7 +44,7 @@ def field_of(network: nn.Module, task: Task, grid: np.ndarray, device: torch.dev
     prepared = PreparedVolume(
         task=task,
         volume=Volume(data=grid, affine=identity, channel_names=task.modality_names),
-        grid=grid,
+        voxels=grid,
         grid_affine=identity,
         lattice=Lattice(shape=shape, to_grid=identity, affine=identity),
         orientation=Orientation.between(identity, shape, "RAS"),

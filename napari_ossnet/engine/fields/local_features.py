@@ -16,6 +16,7 @@ from napari_ossnet.engine.kernels.box_kernels import copy_boxes
 from napari_ossnet.engine.kernels.compilation import compiled, is_compiled
 from napari_ossnet.engine.networks.local_features import LocalBranch, cut_box
 from napari_ossnet.engine.networks.trilinear import corners_and_weights, weighted_rows
+from napari_ossnet.engine.scans.scan_grid import ScanGrid
 
 #: Feature voxels an axis of a block: small blocks follow a surface closely, large ones waste less on their halo.
 BLOCK = 8
@@ -32,11 +33,11 @@ class LocalFeatures:
 
     Args of the constructor:
         branch: In eval mode, on the device of the grid.
-        grid: The normalised grid (channels, i, j, k).
+        grid: The normalised grid (channels, i, j, k), or the scan that it is (on the CPU, with compiled kernels).
         memory_bytes: What kept blocks may take; the least recently used give way.
     """
 
-    def __init__(self, branch: LocalBranch, grid: Tensor, memory_bytes: int) -> None:
+    def __init__(self, branch: LocalBranch, grid: Tensor | ScanGrid, memory_bytes: int) -> None:
         self.branch = branch
         self.grid = grid
         self.edge = BLOCK + 1  # the voxels that interpolate up to the next block's first
@@ -44,7 +45,7 @@ class LocalFeatures:
         self.shape = torch.Size(grid.shape[1:])
         self.blocks = [-(-extent // BLOCK) for extent in voxels]
         count = self.blocks[0] * self.blocks[1] * self.blocks[2]
-        device = grid.device
+        device = torch.device("cpu") if isinstance(grid, ScanGrid) else grid.device
         block_bytes = self.edge**3 * branch.out_channels * 4
         self._voxels_at_once = VOXELS_AT_ONCE.get(device.type, 2**19)
         self.capacity = min(count, max(LEAST_CAPACITY, memory_bytes // block_bytes))
@@ -153,11 +154,11 @@ class LocalFeatures:
         return features.permute(0, 2, 3, 4, 1).flatten(1, 3)
 
 
-def gather_windows(grid: Tensor, starts: Tensor, size: int) -> Tensor:
+def gather_windows(grid: Tensor | ScanGrid, starts: Tensor, size: int) -> Tensor:
     """Boxes of ``size``^3 voxels of a grid, zeros where they leave it.
 
     Args:
-        grid: (channels, i, j, k).
+        grid: (channels, i, j, k); a scan that is one needs compiled kernels.
         starts: First voxel of each box, int (n, 3).
         size: Voxels an axis.
 
@@ -166,10 +167,15 @@ def gather_windows(grid: Tensor, starts: Tensor, size: int) -> Tensor:
         the convolutions a set-up; those beyond n are zero.
     """
     count = 1 << (len(starts) - 1).bit_length()
-    if grid.device.type == "cpu" and is_compiled():
+    if isinstance(grid, ScanGrid) or (grid.device.type == "cpu" and is_compiled()):
         boxes = np.empty((count, grid.shape[0], size, size, size), np.float32)
-        boxes[len(starts) :] = 0
-        compiled(copy_boxes)(grid.numpy(), starts.numpy(), boxes[: len(starts)])
+        filled, boxes[len(starts) :] = boxes[: len(starts)], 0
+        if isinstance(grid, ScanGrid):
+            # The mean becomes zero, exactly, which is what the grid is continued by.
+            compiled(copy_boxes)(grid.data, starts.numpy(), grid.means, filled)
+            grid.normalise(filled, axis=1)
+        else:
+            compiled(copy_boxes)(grid.numpy(), starts.numpy(), np.zeros(grid.shape[0], np.float32), filled)
         return torch.from_numpy(boxes)
     ends = [extent - size for extent in grid.shape[1:]]
     windows = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -11,10 +12,12 @@ from torch import Tensor
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.events import Progress
 from napari_ossnet.engine.fields.local_features import LocalFeatures
-from napari_ossnet.engine.networks.oss_net_x import OSSNetX, XEncoding
+from napari_ossnet.engine.kernels.compilation import is_compiled
+from napari_ossnet.engine.networks.oss_net_x import OSSNetX, Window, XEncoding
 from napari_ossnet.engine.networks.trilinear import corners_and_weights, feature_frame, weighted_rows
 from napari_ossnet.engine.scans.encoding_window import encoding_window
 from napari_ossnet.engine.scans.preparation import PreparedVolume
+from napari_ossnet.engine.scans.scan_grid import ScanGrid
 from napari_ossnet.engine.tensors import Locations, Logits
 
 #: Where the auxiliary segmentation is at least this sure, within half a cell, the prior says "may be occupied".
@@ -31,13 +34,15 @@ class XField:
 
     Args of the constructor:
         network: In eval mode, on the grid's device.
-        grid: The normalised grid (channels, i, j, k).
+        grid: The normalised grid (channels, i, j, k), or the scan that it is.
         encoding: Of this one grid (batch of one).
         feature_bytes: What kept local features may take.
     """
 
-    def __init__(self, network: OSSNetX, grid: Tensor, encoding: XEncoding, feature_bytes: int = FEATURE_BYTES) -> None:
-        self.device = grid.device
+    def __init__(
+        self, network: OSSNetX, grid: Tensor | ScanGrid, encoding: XEncoding, feature_bytes: int = FEATURE_BYTES
+    ) -> None:
+        self.device = encoding.context.device
         self.class_count = network.config.classes
         width = network.config.decoder_width
         # Input, three hidden layers, and the corners with their weights for every sampled volume.
@@ -48,9 +53,9 @@ class XField:
         self._context = encoding.context[:1] if network.config.context == "input" else None
         self._has_coordinates = network.config.has_coordinates
         self._last_voxel = torch.tensor(
-            [max(1, extent - 1) for extent in encoding.grid_shape], dtype=torch.float32, device=grid.device
+            [max(1, extent - 1) for extent in encoding.grid_shape], dtype=torch.float32, device=self.device
         )
-        self._origin = torch.tensor(encoding.origin, dtype=torch.float32, device=grid.device)
+        self._origin = torch.tensor(encoding.origin, dtype=torch.float32, device=self.device)
         self._levels = [
             (level[0].float().permute(1, 2, 3, 0).flatten(0, 2).contiguous(), tuple(level.shape[2:]), scale)
             for level, scale in zip(encoding.levels, encoding.scales, strict=True)
@@ -99,19 +104,20 @@ def build(
         InputError: The scan has other channels than the network's.
     """
     config = network.config
-    if prepared.grid.shape[0] != config.in_channels:
+    if prepared.grid_shape[0] != config.in_channels:
         raise InputError(
-            f"The scan has {prepared.grid.shape[0]} channels, expected {config.in_channels}; "
+            f"The scan has {prepared.grid_shape[0]} channels, expected {config.in_channels}; "
             "these weights are for another task."
         )
     network = network.to(device).eval()
     started_at = time.perf_counter()
-    window = None
-    if config.encodes_foreground:
-        window = encoding_window(prepared.grid, prepared.box_start, prepared.box_stop, network.encoder.factor)
     yield Progress(stage="encoding", elapsed_s=time.perf_counter() - started_at)
-    grid = torch.from_numpy(prepared.grid).to(device)
-    steps = network.encode_steps(grid[None], window)
+    if isinstance(prepared.voxels, ScanGrid) and _can_share(network, prepared.voxels, device):
+        grid: Tensor | ScanGrid = prepared.voxels
+        steps = network.encode_planes(partial(_planes, prepared.voxels), prepared.grid_shape)
+    else:
+        grid = torch.from_numpy(prepared.grid).to(device)
+        steps = network.encode_steps(grid[None], _window(network, prepared))
     while True:
         try:
             with torch.no_grad():
@@ -122,3 +128,19 @@ def build(
         yield Progress(stage="encoding", elapsed_s=time.perf_counter() - started_at)
     feature_bytes = FEATURE_BYTES if memory_bytes is None else min(FEATURE_BYTES, int(memory_bytes * FEATURE_SHARE))
     return XField(network, grid, encoding, feature_bytes)
+
+
+def _can_share(network: OSSNetX, scan: ScanGrid, device: torch.device) -> bool:
+    """Whether the scan itself can serve as grid: compiled kernels read it, and the encoder takes all of it as it is."""
+    is_whole = not any(extent % network.encoder.factor for extent in scan.shape[1:])
+    return device.type == "cpu" and is_compiled() and is_whole and not network.config.encodes_foreground
+
+
+def _planes(scan: ScanGrid, start: int, stop: int) -> Tensor:
+    return torch.from_numpy(scan.planes(start, stop))[None]
+
+
+def _window(network: OSSNetX, prepared: PreparedVolume) -> Window | None:
+    if not network.config.encodes_foreground:
+        return None
+    return encoding_window(prepared.grid, prepared.box_start, prepared.box_stop, network.encoder.factor)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import TypeVar
 
 import torch
@@ -105,7 +105,10 @@ class ContextEncoder(nn.Module):
 
     def steps(self, volume: Tensor) -> Generator[None, None, list[Tensor]]:
         """The same, with a pause after every slab of the stem and every convolution: there a run reports and stops."""
-        features = yield from self.fold(volume)
+        return (yield from self.steps_after_stem((yield from self.fold(volume))))
+
+    def steps_after_stem(self, features: Tensor) -> Generator[None, None, list[Tensor]]:
+        """The same from the stem's output on."""
         skips: list[Tensor] = []
         for level, chain in enumerate(self.down):
             features = yield from _passed(chain, features if level == 0 else self.halve[level - 1](features))
@@ -119,17 +122,32 @@ class ContextEncoder(nn.Module):
 
     def fold(self, volume: Tensor) -> Generator[None, None, Tensor]:
         """The stem's output; without gradients in slabs, exactly the same because a halving convolution has no halo."""
-        planes = self.stem_factor * max(1, SLAB_VOXELS // (self.stem_factor * volume[0, 0, 0].numel()))
-        if torch.is_grad_enabled() or planes >= volume.shape[2]:
+        if torch.is_grad_enabled():
             return self.stem(volume)
+        return (yield from self.fold_planes(lambda start, stop: volume[:, :, start:stop], volume.shape))
+
+    def fold_planes(self, read: Callable[[int, int], Tensor], shape: Sequence[int]) -> Generator[None, None, Tensor]:
+        """The stem's output, from a few planes of the volume at a time.
+
+        Args:
+            read: Gives the planes (batch, channels, planes, j, k) of the first axis from a start up to a stop.
+            shape: Of the whole, (batch, channels, i, j, k).
+        """
+        batch, _, i, j, k = shape
         factor = self.stem_factor
-        shape = [extent // factor for extent in volume.shape[2:]]
-        # In one piece from the start: slabs kept one by one would lie scattered between the memory of the work.
-        folded = volume.new_empty((volume.shape[0], self.width, *shape)).to(memory_format=torch.channels_last_3d)
-        for start in range(0, volume.shape[2], planes):
-            slab = self.stem(volume[:, :, start : start + planes])
+        planes = factor * max(1, SLAB_VOXELS // (factor * j * k))
+        if planes >= i:
+            return self.stem(read(0, i))
+        folded: Tensor | None = None
+        for start in range(0, i, planes):
+            slab = self.stem(read(start, min(start + planes, i)))
+            if folded is None:
+                # In one piece from the start: slabs kept one by one would lie scattered between the memory of the work.
+                folded = slab.new_empty((batch, self.width, i // factor, j // factor, k // factor))
+                folded = folded.to(memory_format=torch.channels_last_3d)
             folded[:, :, start // factor : start // factor + slab.shape[2]] = slab
             yield
+        assert folded is not None
         return folded
 
 

@@ -16,7 +16,7 @@ decoder can be small. What comes from whom:
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -109,16 +109,32 @@ class OSSNetX(nn.Module):
         spare = [-extent % factor for extent in part.shape[2:]]
         if any(spare):
             part = functional.pad(part, [0, spare[2], 0, spare[1], 0, spare[0]])
-        outputs = yield from self.encoder.steps(part)
+        return self._encoding((yield from self.encoder.steps(part)), grid_shape, start)
+
+    def encode_planes(
+        self, read: Callable[[int, int], Tensor], shape: tuple[int, int, int, int]
+    ) -> Generator[None, None, XEncoding]:
+        """The same for a whole volume that is read a few planes at a time.
+
+        Args:
+            read: Gives planes (1, channels, planes, j, k) of the normalised grid, from a start up to a stop.
+            shape: Channels and voxels of the grid, these multiples of the encoder's ``factor``.
+        """
+        folded = yield from self.encoder.fold_planes(read, (1, *shape))
+        return self._encoding((yield from self.encoder.steps_after_stem(folded)), shape[1:], (0, 0, 0))
+
+    def _encoding(
+        self, outputs: list[Tensor], grid_shape: tuple[int, int, int], origin: tuple[int, int, int]
+    ) -> XEncoding:
         sampled = self.config.sampled_levels
         return XEncoding(
             levels=tuple(outputs[:sampled]),
             scales=self.encoder.scales[:sampled],
             context=outputs[-1].float().mean(dim=(2, 3, 4)),
             auxiliary=self.auxiliary(outputs[-1]).float(),
-            auxiliary_scale=factor,
+            auxiliary_scale=self.encoder.factor,
             grid_shape=grid_shape,
-            origin=start,
+            origin=origin,
         )
 
     def sample_levels(self, encoding: XEncoding, locations: Tensor) -> list[Tensor]:

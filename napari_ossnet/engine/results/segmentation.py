@@ -33,6 +33,8 @@ class Provenance:
     #: Package name to version, Python's own included.
     versions: dict[str, str]
     citation: str = ""
+    #: Whether the scan's mirror image was asked too.
+    mirrored: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +126,7 @@ class Segmentation:
             "device": self.provenance.device,
             "threshold": self.threshold,
             "schedule": self.provenance.schedule,
+            "mirrored": self.provenance.mirrored,
             "weights": {
                 "name": self.provenance.weights,
                 "sha256": self.provenance.sha256,

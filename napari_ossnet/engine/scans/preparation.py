@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -12,6 +14,7 @@ from napari_ossnet.engine.scans.channels import for_each_channel
 from napari_ossnet.engine.scans.foreground import Foreground, find_foreground
 from napari_ossnet.engine.scans.resampling import resample_axis, resize_trilinear
 from napari_ossnet.engine.scans.scan_checks import refuse_unusable
+from napari_ossnet.engine.scans.scan_grid import ScanGrid
 from napari_ossnet.engine.shapes import Affine, GridData, ScanData
 from napari_ossnet.engine.task_definition import Task, Triple
 from napari_ossnet.engine.volume import Volume
@@ -22,14 +25,14 @@ _SPACING_TOLERANCE = 0.01
 _SLAB = 16
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class PreparedVolume:
     """A scan in the network's grid, and the way back.
 
     Attributes:
         task: The task that it was prepared for.
         volume: The scan as it was given.
-        grid: The network's grid, float32 (channels, I, J, K), normalised and padded.
+        voxels: The network's grid, normalised and padded, or the scan that is the grid once it is normalised.
         grid_affine: Grid voxel to world position, RAS mm.
         lattice: The scan's own voxels in the task's axis order; it may reach beyond the grid.
         orientation: How the scan's axes map to the task's.
@@ -39,12 +42,23 @@ class PreparedVolume:
 
     task: Task
     volume: Volume
-    grid: GridData
+    voxels: GridData | ScanGrid
     grid_affine: Affine
     lattice: Lattice
     orientation: Orientation
     box_start: Triple
     box_stop: Triple
+
+    @cached_property
+    def grid(self) -> GridData:
+        """The network's grid, float32 (channels, I, J, K), normalised and padded; made when it is first asked for."""
+        return self.voxels.whole() if isinstance(self.voxels, ScanGrid) else self.voxels
+
+    @property
+    def grid_shape(self) -> tuple[int, int, int, int]:
+        """Channels and voxels of the grid."""
+        channels, i, j, k = self.voxels.shape
+        return channels, i, j, k
 
     def encoder_input(self) -> GridData:
         """The grid at half its size, float32, each voxel the mean of 2^3.
@@ -84,14 +98,14 @@ def prepare(task: Task, volume: Volume) -> PreparedVolume:
     affine = volume.affine @ orientation.scan_from_task
     oriented = orientation.to_task(volume.data)
     if task.placement == "resize":
-        grid, to_grid = _resized(task, oriented)
+        voxels, to_grid = _resized(task, oriented)
     else:
-        grid, to_grid = _placed(task, np.ascontiguousarray(oriented), spacing_of(affine))
+        voxels, to_grid = _placed(task, np.ascontiguousarray(oriented), spacing_of(affine))
     i, j, k = (start + size for start, size in zip(task.box_start, task.box_shape, strict=True))
     return PreparedVolume(
         task=task,
         volume=volume,
-        grid=grid,
+        voxels=voxels,
         grid_affine=affine @ np.linalg.inv(to_grid),
         lattice=Lattice(shape=orientation.task_shape, to_grid=to_grid, affine=affine),
         orientation=orientation,
@@ -100,13 +114,16 @@ def prepare(task: Task, volume: Volume) -> PreparedVolume:
     )
 
 
-def _resized(task: Task, oriented: ScanData) -> tuple[GridData, Affine]:
+def _resized(task: Task, oriented: ScanData) -> tuple[GridData | ScanGrid, Affine]:
     """The scan stretched over the whole grid; normalised by the statistics of the scan itself, as published.
 
     An axis of more voxels than the grid's is looked up like any other, without smoothing, although slices are then
     passed over: the published networks were trained on such scans resized in this very way.
     """
     statistics = [mean_and_deviation(channel) for channel in oriented]
+    if oriented.shape[1:] == task.grid_shape:
+        _refuse_constant(deviation for _, deviation in statistics)
+        return ScanGrid(oriented, statistics), np.eye(4)
     grid = resize_trilinear(oriented, task.grid_shape)
     for channel, (mean, deviation) in zip(grid, statistics, strict=True):
         # After the resize rather than before: the two commute, and this needs no second copy of the scan.
@@ -227,7 +244,11 @@ def mean_and_deviation(channel: np.ndarray) -> tuple[float, float]:
 
 def _normalise(channel: np.ndarray, mean: float, deviation: float) -> None:
     """Z-score a channel in place."""
-    if deviation <= 0:
-        raise InputError("An image is constant where the network looks; check that all images show the same anatomy.")
+    _refuse_constant([deviation])
     channel -= np.float32(mean)
     channel /= np.float32(deviation)
+
+
+def _refuse_constant(deviations: Iterable[float]) -> None:
+    if min(deviations) <= 0:
+        raise InputError("An image is constant where the network looks; check that all images show the same anatomy.")

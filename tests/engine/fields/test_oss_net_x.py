@@ -1,20 +1,25 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from napari_ossnet.engine.completion import complete
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.fields import local_features
 from napari_ossnet.engine.fields.local_features import BLOCK, LocalFeatures
 from napari_ossnet.engine.fields.oss_net_x import XField, build
 from napari_ossnet.engine.fields.protocol import OccupancyField
 from napari_ossnet.engine.kernels.compilation import SWITCH
+from napari_ossnet.engine.networks import context_encoder
 from napari_ossnet.engine.networks.context_encoder import run_to_end
 from napari_ossnet.engine.networks.oss_net_x import OSSNetX
 from napari_ossnet.engine.networks.oss_net_x_config import XConfig
+from napari_ossnet.engine.tasks import get_task, prepare
+from napari_ossnet.engine.volume import Volume
 
 CONFIG = XConfig(
     in_channels=2,
@@ -134,8 +139,12 @@ def test_the_prior_holds_wherever_a_cell_within_half_a_cell_is_occupied(
     assert field.prior(torch.tensor([inside, beside, far])).tolist() == [True, True, False]
 
 
+def _as_prepared(grid: np.ndarray) -> SimpleNamespace:
+    return SimpleNamespace(voxels=grid, grid=grid, grid_shape=grid.shape, box_start=(0, 0, 0), box_stop=grid.shape[1:])
+
+
 def test_a_field_is_built_from_a_prepared_scan_with_progress(a_network: OSSNetX, a_grid: torch.Tensor) -> None:
-    prepared = SimpleNamespace(grid=a_grid.numpy(), box_start=(0, 0, 0), box_stop=SHAPE)
+    prepared = _as_prepared(a_grid.numpy())
     steps = build(a_network, prepared, device=torch.device("cpu"), memory_bytes=None)
     assert next(steps).stage == "encoding"
     field = run_to_end(steps)  # type: ignore[arg-type]
@@ -146,6 +155,29 @@ def test_a_field_is_built_from_a_prepared_scan_with_progress(a_network: OSSNetX,
 
 
 def test_a_scan_with_other_channels_is_refused(a_network: OSSNetX) -> None:
-    prepared = SimpleNamespace(grid=np.zeros((1, 8, 8, 8), dtype=np.float32))
+    prepared = _as_prepared(np.zeros((1, 8, 8, 8), dtype=np.float32))
     with pytest.raises(InputError, match="1 channels, expected 2"):
         next(build(a_network, prepared, device=torch.device("cpu"), memory_bytes=None))
+
+
+def test_a_scan_that_is_its_own_grid_is_read_where_it_lies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stored with flipped and swapped axes: the field reads it in parts and answers as from a grid of its own."""
+    pytest.importorskip("numba")
+    task = replace(get_task("lits"), grid_shape=(64, 48, 32), latent_grid=(4, 3, 2))
+    torch.manual_seed(0)
+    network = OSSNetX(replace(CONFIG, in_channels=1)).eval()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    stored = np.random.default_rng(4).normal(300, 50, (1, 32, 64, 48)).astype(np.float32)
+    affine = np.array([[0.0, -1, 0, 0], [0, 0, 1, 0], [-1, 0, 0, 0], [0, 0, 0, 1]])
+    scan = Volume(data=stored, affine=affine, channel_names=("ct",))
+    monkeypatch.setattr(context_encoder, "SLAB_VOXELS", 16 * 48 * 32)
+    locations = torch.rand(3000, 3, generator=torch.Generator().manual_seed(3)) * torch.tensor([68.0, 52, 36]) - 2
+    prepared = prepare(task, scan)
+    shared = complete(build(network, prepared, device=torch.device("cpu"), memory_bytes=None))
+    assert "grid" not in vars(prepared), "a copy of the whole scan was made"
+    assert shared.local[0].grid is prepared.voxels
+    monkeypatch.setenv(SWITCH, "0")
+    own = complete(build(network, prepare(task, scan), device=torch.device("cpu"), memory_bytes=None))
+    assert isinstance(own.local[0].grid, torch.Tensor)
+    assert torch.allclose(shared.query(locations), own.query(locations), atol=1e-4)

@@ -107,11 +107,12 @@ def test_compiled_kernels_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -
     assert not is_compiled()
 
 
-def test_boxes_are_copied_with_zeros_outside_the_grid(compile_: Callable[[Any], Any]) -> None:
+def test_boxes_are_copied_and_filled_outside_the_grid(compile_: Callable[[Any], Any]) -> None:
     grid = np.random.default_rng(5).normal(size=(2, 9, 7, 8)).astype(np.float32)
     starts = np.array([[0, 0, 0], [4, 2, 3], [-2, 5, 6], [7, -4, 0], [-9, 0, 0], [0, 0, 40]])
     result = np.full((len(starts), 2, 5, 5, 5), np.nan, np.float32)
-    compile_(copy_boxes)(grid, starts, result)
+    compile_(copy_boxes)(grid, starts, np.array([0.0, 7.0], np.float32), result)
     for box, (i, j, k) in zip(result, starts.tolist(), strict=True):
-        expected = cut_box(torch.from_numpy(grid), (i, j, k), (5, 5, 5))
-        np.testing.assert_array_equal(box, expected.numpy())
+        shifted = torch.from_numpy(grid) - torch.tensor([0.0, 7.0])[:, None, None, None]
+        expected = cut_box(shifted, (i, j, k), (5, 5, 5)).numpy() + np.array([0.0, 7.0])[:, None, None, None]
+        np.testing.assert_allclose(box, expected, atol=1e-5)

@@ -79,6 +79,13 @@ def test_the_same_scan_is_encoded_once(a_session, an_encoder, a_volume, toy):
     assert len(an_encoder.fields) == 2
 
 
+def test_a_field_without_its_mirror_image_does_not_serve_a_request_with_it(a_session, an_encoder, a_volume, toy):
+    _, plain = toy.run(a_session.segment(toy.request(a_volume)))
+    _, mirrored = toy.run(a_session.segment(toy.request(a_volume, mirrored=True)))
+    assert len(an_encoder.fields) == 2
+    assert [result.report()["mirrored"] for result in (plain, mirrored)] == [False, True]
+
+
 def test_release_forgets_everything(a_session, an_encoder, a_volume, toy):
     toy.run(a_session.segment(toy.request(a_volume)))
 
