@@ -109,7 +109,11 @@ class Worker:
         """Cancels, drops whatever would still arrive, and waits for the thread; whether it has ended in time."""
         self.cancel()
         self._latest += 1
-        return bool(self._pool.waitForDone(timeout_ms))
+        try:
+            return bool(self._pool.waitForDone(timeout_ms))
+        except RuntimeError:
+            # When the program ends without closing its window, Qt takes the pool down first, and waits for its threads.
+            return True
 
     def _deliver(self, number: int, receive: Callable[[Any], None], value: Any) -> None:
         if number == self._latest and not isinstance(value, _Cancelled):

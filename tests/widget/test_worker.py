@@ -216,3 +216,10 @@ def test_a_session_is_called_as_its_contract_says(a_worker, qtbot, sphere):
     (request,) = session.segment.call_args.args
     assert (request.task, request.weights, request.device, request.threshold) == ("hippocampus", "w", "cpu", 0.4)
     assert request.volume.shape == volume.shape
+
+
+def test_a_pool_that_qt_has_taken_down_already_is_no_error(qtbot):
+    sip = pytest.importorskip("PyQt6.sip")
+    worker = Worker()
+    sip.delete(worker._pool)
+    assert worker.shut_down()

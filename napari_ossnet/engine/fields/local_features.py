@@ -167,16 +167,14 @@ def gather_windows(grid: Tensor | ScanGrid, starts: Tensor, size: int) -> Tensor
         the convolutions a set-up; those beyond n are zero.
     """
     count = 1 << (len(starts) - 1).bit_length()
-    if isinstance(grid, ScanGrid) or (grid.device.type == "cpu" and is_compiled()):
-        boxes = np.empty((count, grid.shape[0], size, size, size), np.float32)
-        filled, boxes[len(starts) :] = boxes[: len(starts)], 0
-        if isinstance(grid, ScanGrid):
-            # The mean becomes zero, exactly, which is what the grid is continued by.
-            compiled(copy_boxes)(grid.data, starts.numpy(), grid.means, filled)
-            grid.normalise(filled, axis=1)
-        else:
-            compiled(copy_boxes)(grid.numpy(), starts.numpy(), np.zeros(grid.shape[0], np.float32), filled)
+    if isinstance(grid, ScanGrid):
+        # The mean becomes zero, exactly, which is what the grid is continued by.
+        boxes = _copied(grid.data, starts, size, count, outside=grid.means)
+        grid.normalise(boxes[: len(starts)], axis=1)
         return torch.from_numpy(boxes)
+    if grid.device.type == "cpu" and is_compiled():
+        nothing = np.zeros(grid.shape[0], np.float32)
+        return torch.from_numpy(_copied(grid.numpy(), starts, size, count, outside=nothing))
     ends = [extent - size for extent in grid.shape[1:]]
     windows = [
         grid[:, i : i + size, j : j + size, k : k + size]
@@ -187,3 +185,11 @@ def gather_windows(grid: Tensor | ScanGrid, starts: Tensor, size: int) -> Tensor
     spare = count - len(windows)
     # A slice each: on the CPU several times faster than one gather over a strided view of all windows.
     return torch.stack(windows + spare * [grid.new_zeros(()).expand(windows[0].shape)])
+
+
+def _copied(grid: np.ndarray, starts: Tensor, size: int, count: int, outside: np.ndarray) -> np.ndarray:
+    """The boxes by the compiled loop, and zeros up to ``count`` of them."""
+    boxes = np.empty((count, grid.shape[0], size, size, size), np.float32)
+    boxes[len(starts) :] = 0
+    compiled(copy_boxes)(grid, starts.numpy(), outside, boxes[: len(starts)])
+    return boxes
