@@ -32,12 +32,16 @@ def draw_plots(document: dict[str, Any], beside: Path) -> list[Path]:
 
 def _draw_growth(document: dict[str, Any], left: Any, right: Any) -> None:
     growth = document["growth"]
+    sizes: list[int] = []
     for shape, curve in growth["curves"].items():
         sizes = [point["size"] for point in curve]
         label = f"{shape}, exponent {growth['exponents'][shape]:.2f}"
         left.loglog(sizes, [point["locations"] for point in curve], "o-", label=label)
         right.loglog(sizes, [point["locations"] * point["location_us"] / 1e6 for point in curve], "o-", label=shape)
         left.loglog(sizes, [size**3 for size in sizes], ":", color="grey")
+    for axes in (left, right):
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(sizes, [str(size) for size in sizes])
     left.set(xlabel="points along an axis", ylabel="locations asked", title="Locations (dotted: every one)")
     right.set(xlabel="points along an axis", ylabel="seconds", title="Traversal and OSS-Net C's decoder")
     left.legend()
