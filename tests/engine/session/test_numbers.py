@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.events import Snapshot
@@ -43,6 +45,33 @@ def test_the_field_measures_a_volume_more_finely_than_the_mask(a_session, toy):
     assert np.std(of_field) < 0.5 * np.std(of_mask)
     # Chords between samples of 3 mm lie inside the ball.
     assert of_field == pytest.approx([truth] * 6, rel=0.06)
+
+
+@pytest.mark.parametrize("degrees", [(0, 0, 0), (17, 0, 0), (25, -40, 10), (-33, 12, 71)])
+def test_an_ellipsoid_has_the_same_numbers_however_the_scan_is_turned(toy, degrees):
+    """Semi-axes of 14, 9 and 6 mm, the longest along the patient's left and right; voxels of 1 mm at any angle."""
+    semi_axes = np.array([14.0, 9.0, 6.0])
+
+    def ellipsoid(points):
+        scaled = (points - toy.centre) / semi_axes
+        return 6 * (1 - np.linalg.norm(scaled, axis=1))
+
+    scan = toy.volume((46, 46, 46), (0, 1, 2), (-1, -1, 1))
+    turn, affine = Rotation.from_euler("xyz", degrees, degrees=True).as_matrix(), scan.affine.copy()
+    affine[:3, :3] = turn @ affine[:3, :3]
+    affine[:3, 3] = toy.centre - affine[:3, :3] @ (np.array(scan.shape) - 1) / 2
+    session = SegmentationSession(encode=toy.encoder(formula=ellipsoid))
+    _, result = toy.run(session.segment(toy.request(replace(scan, affine=affine))))
+
+    (found,) = numbers_of(result).objects
+    assert found.volume_ml == pytest.approx(4 / 3 * np.pi * semi_axes.prod() / 1000, rel=0.01)
+    assert result.whole.field_volume_ml == pytest.approx(4 / 3 * np.pi * semi_axes.prod() / 1000, rel=0.01)
+    assert found.max_diameter_mm == pytest.approx(28.0, rel=0.01)
+    # Thomsen's approximation of the area, right to 1.1 %.
+    a, b, c = semi_axes**1.6075
+    assert found.surface_area_cm2 == pytest.approx(
+        4 * np.pi * ((a * b + a * c + b * c) / 3) ** (1 / 1.6075) / 100, rel=0.025
+    )
 
 
 def test_thresholds_around_the_usual_one_bracket_the_volume(a_session, a_volume, toy):
