@@ -151,8 +151,9 @@ def write_table(table: TableSettings, entries: Sequence[Entry]) -> None:
             continue
         best = max(ready, key=lambda entry: selection_score(read_card(entry.run.best).dice or {}))
         title = variant if len(ready) == 1 else f"{variant} (best of {len(ready)}: {best.words[-1].split('.')[-1]})"
-        shown[title] = kept_scores(str(best.run.path), "dense")
-        lines += _rows(title, best.run, shown[title])
+        # The picture has no room for which of several runs it is.
+        shown[variant] = kept_scores(str(best.run.path), "dense")
+        lines += _rows(title, best.run, shown[variant])
     write_text(table.output / "table.md", "\n".join(lines) + "\n")
     if shown:
         draw_boxes(table.output / "table.png", shown)
