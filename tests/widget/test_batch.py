@@ -64,6 +64,7 @@ def test_cases_of_other_weights_or_another_threshold_are_made_again(
     a_docked_widget, a_folder_of_scans, tmp_path, a_home, sphere
 ):
     docked, target = a_docked_widget, tmp_path / "out"
+    docked.widget.controller.inputs.choose_weights("tiny-hippocampus")
     run_batch(docked, a_folder_of_scans, target)
     docked.widget.controller.store.update_settings(threshold=0.4)
     run_batch(docked, a_folder_of_scans, target)
