@@ -78,6 +78,15 @@ class TestResults:
         mask = np.asarray(nib.load(tmp_path / "out" / "mask.nii.gz").dataobj)
         assert report["voxels"] == np.count_nonzero(mask)
 
+    def test_the_mirror_image_can_be_asked_too(self, a_run: Run, tmp_path: Path) -> None:
+        reports = []
+        for choice in ("no", "yes"):
+            report = tmp_path / f"{choice}.json"
+            outcome = a_run("--mirrored", choice, "--report", report)
+            assert outcome.code == 0, outcome.err
+            reports.append(json.loads(report.read_text(encoding="utf-8")))
+        assert [report["mirrored"] for report in reports] == [False, True]
+
     def test_segments_for_slicer_and_a_page_can_be_asked_for(
         self, ossnet: Run, small_weights: Path, some_images: dict[str, Path], tmp_path: Path
     ) -> None:

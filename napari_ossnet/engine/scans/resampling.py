@@ -11,12 +11,7 @@ _NO_WINDOW = 1e-3
 
 
 def resize_trilinear(data: np.ndarray, shape: tuple[int, int, int]) -> GridData:
-    """``data`` (channels, i, j, k) stretched to ``shape``, float32, by torch's trilinear with align_corners=False.
-
-    The result is memory of its own; where nothing is to be stretched, all that is made is this one copy.
-    """
-    if data.shape[1:] == shape:
-        return np.array(data, dtype=np.float32, order="C")
+    """``data`` (channels, i, j, k) stretched to ``shape``, float32, by torch's trilinear with align_corners=False."""
     import torch
 
     source = torch.from_numpy(np.ascontiguousarray(data, dtype=np.float32))

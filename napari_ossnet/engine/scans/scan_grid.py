@@ -22,9 +22,7 @@ class ScanGrid:
 
     def whole(self) -> GridData:
         """All of it, normalised, in memory of its own."""
-        grid = np.array(self.data, dtype=np.float32, order="C")
-        self.normalise(grid, axis=0)
-        return grid
+        return self.planes(0, self.shape[1])
 
     def planes(self, start: int, stop: int) -> GridData:
         """The planes of the first axis from ``start`` up to ``stop``, normalised."""

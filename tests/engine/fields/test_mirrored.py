@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from napari_ossnet.engine.checkpoints import save_weights
 from napari_ossnet.engine.completion import complete
+from napari_ossnet.engine.encoded_scan import encode_scan
 from napari_ossnet.engine.fields.build import build_field
-from napari_ossnet.engine.fields.mirrored import build_mirrored_field, left_right_axis, mirror_image
-from napari_ossnet.engine.networks.variants import build_network
+from napari_ossnet.engine.fields.mirrored import (
+    MirroredField,
+    build_mirrored_field,
+    left_right_axis,
+    mirror_image,
+)
+from napari_ossnet.engine.model_card import ModelCard
+from napari_ossnet.engine.networks.oss_net_x import OSSNetX
+from napari_ossnet.engine.networks.variants import build_network, config_for_task
+from napari_ossnet.engine.session import SegmentRequest
 from napari_ossnet.engine.tasks import PreparedVolume, get_task, prepare
 from napari_ossnet.engine.volume import Volume
 
@@ -64,6 +76,22 @@ def test_a_mirrored_scan_gets_the_mirrored_answer(
     found, expected = both.prior(locations), mirrored.prior(there)
     assert (found is None) == (expected is None)
     assert found is None or torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_request_decides_whether_the_mirror_image_is_asked(
+    a_network: torch.nn.Module, a_scan: PreparedVolume, tmp_path: Path, mirrored: bool
+) -> None:
+    task, variant = get_task("hippocampus"), "x" if isinstance(a_network, OSSNetX) else "c"
+    card = ModelCard(
+        name="some", title="Some", task=task, variant=variant, network_config=config_for_task(variant, task)
+    )
+    save_weights(tmp_path / "some.safetensors", a_network, card)
+    request = SegmentRequest(
+        volume=a_scan.volume, task=task.name, weights=tmp_path / "some.safetensors", device="cpu", mirrored=mirrored
+    )
+    encoded = complete(encode_scan(request, None))
+    assert isinstance(encoded.field, MirroredField) == mirrored
 
 
 def test_mirroring_twice_changes_nothing(a_scan: PreparedVolume) -> None:

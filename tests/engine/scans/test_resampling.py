@@ -79,7 +79,7 @@ def test_a_single_position_is_a_plain_lookup(some_data: np.ndarray) -> None:
     assert np.allclose(middle[:, 0], 0.75 * some_data[:, 2] + 0.25 * some_data[:, 3], atol=1e-6)
 
 
-def test_what_needs_no_stretching_is_copied_once(some_data: np.ndarray) -> None:
+def test_what_needs_no_stretching_gets_memory_of_its_own(some_data: np.ndarray) -> None:
     turned = some_data[:, ::-1].transpose(0, 2, 3, 1)
     found = resize_trilinear(turned, turned.shape[1:])
     assert found.flags.c_contiguous
