@@ -7,6 +7,10 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from ossnet_training.cli import main
+from ossnet_training.synthesis.abdomen_anatomy import LIVER_PARTS, Organ, make_abdomen
+from ossnet_training.synthesis.abdomen_contrast import scan_abdomen
+from ossnet_training.synthesis.abdomens import synthesise_abdomens
 from ossnet_training.synthesis.heads import label_sources, scan_sources
 from ossnet_training.synthesis.label_heads import read_label_head
 from ossnet_training.synthesis.pool import MANIFEST, describe, load_scan, read_manifest, write_scan
@@ -144,3 +148,39 @@ class TestSynthesising:
         settings = SynthesisSettings(output=tmp_path, validation_heads=("nobody",))
         with pytest.raises(InputError, match="nobody"):
             next(synthesise(settings))
+
+
+class TestAbdomens:
+    @pytest.mark.parametrize("number", range(2))
+    def test_have_a_liver_where_a_liver_is(self, number: int) -> None:
+        rng = np.random.default_rng([3, number])
+        abdomen = make_abdomen(rng)
+        image, label = scan_abdomen(rng, abdomen)
+        liver = np.argwhere(label > 0)
+        # Axes to the left, back and top: the liver lies on the right, above the pelvis, below most of the lungs.
+        body = np.argwhere(abdomen.organs == Organ.FAT)
+        lungs = np.argwhere(abdomen.organs == Organ.LUNG)
+        assert liver.mean(0)[0] < body.mean(0)[0]
+        assert not len(lungs) or liver.mean(0)[2] < lungs.mean(0)[2]
+        volume_ml = len(liver) * np.prod(abdomen.spacing_mm) / 1e3
+        assert 20 < volume_ml < 3500
+        assert np.array_equal(label > 0, np.isin(abdomen.organs, LIVER_PARTS))
+        parenchyma = image[abdomen.organs == Organ.LIVER]
+        assert -30 < np.median(parenchyma) < 200
+        assert np.median(image[abdomen.organs == Organ.AIR]) < -900
+
+    def test_repeat_by_seed_and_go_on_where_they_stopped(self, tmp_path: Path) -> None:
+        first = list(synthesise_abdomens(tmp_path / "a", count=2, seed=4))
+        (tmp_path / "a" / "labels" / f"{first[1].name}.nii.gz").unlink()
+        before = read_volume(tmp_path / "a" / "images" / f"{first[1].name}.nii.gz")
+        assert list(synthesise_abdomens(tmp_path / "a", count=2, seed=4)) == [first[1]]
+        again = read_volume(tmp_path / "a" / "images" / f"{first[1].name}.nii.gz")
+        label = read_volume(tmp_path / "a" / "labels" / f"{first[1].name}.nii.gz")
+        np.testing.assert_array_equal(before.data, again.data)
+        assert again.axis_codes == label.axis_codes == "LPS"
+        assert float(label.data.sum() * np.prod(label.spacing_mm) / 1e3) == pytest.approx(first[1].liver_ml, rel=1e-4)
+
+    def test_are_made_by_code_alone(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["synthesise", str(tmp_path), "--anatomy", "abdomen", "--layout", "brats"]) == 2
+        assert "made by code" in capsys.readouterr().err
+        assert main(["synthesise", str(tmp_path), "--anatomy", "abdomen", "--count", "0"]) == 2

@@ -1,4 +1,4 @@
-"""`ossnet-train`: fit, evaluate, compare, table, export, synthesise and bench."""
+"""`ossnet-train`: fit, evaluate, compare, table, export, synthesise, location-error and bench."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Fit:
     """Train a network by a recipe; KEY=VALUE words after it change single settings (variant=x, locations=4096)."""
 
     recipe: tyro.conf.Positional[str]
-    """A bundled recipe (brats, hippocampus, lits, synthetic-brain) or a .toml file."""
+    """A bundled recipe (brats, hippocampus, lits, synthetic-brain, synthetic-abdomen) or a .toml file."""
     settings: tyro.conf.Positional[tuple[str, ...]] = ()
     """KEY=VALUE: any setting of the recipe; dotted (sampling.locations) where the bare name isn't unique."""
     data: str | None = None
@@ -127,7 +127,7 @@ class Table:
     """Train several variants for the same minutes each and judge them in one table; started again, it goes on."""
 
     recipe: tyro.conf.Positional[str]
-    """A bundled recipe (brats, hippocampus, lits, synthetic-brain) or a .toml file."""
+    """A bundled recipe (brats, hippocampus, lits, synthetic-brain, synthetic-abdomen) or a .toml file."""
     settings: tyro.conf.Positional[tuple[str, ...]] = ()
     """KEY=VALUE: any setting of the recipe, for all variants."""
     data: str
@@ -184,10 +184,12 @@ class Export:
 
 @dataclass(frozen=True, kw_only=True)
 class Synthesise:
-    """Make synthetic brain tumour scans; a run that was stopped goes on where it was."""
+    """Make synthetic scans with labels; a run that was stopped goes on where it was."""
 
     output: tyro.conf.Positional[Path]
     """Folder for the scans."""
+    anatomy: Literal["brain", "abdomen", "shapes"] = "brain"
+    """Brains with tumours in four MR modalities; by code alone: CTs of abdomens with the liver, or balls and rings."""
     count: int = 100
     """How many."""
     labels: Path | None = None
@@ -197,10 +199,27 @@ class Synthesise:
     seed: int = 0
     """Scan n depends on the seed and n alone."""
     layout: Literal["pool", "brats"] = "pool"
-    """A pool made for training, or a folder of NIfTI files a case."""
+    """Of brains: a pool made for training, or a folder of NIfTI files a case."""
 
     def run(self) -> None:
         """Synthesise."""
+        if self.anatomy != "brain" and (self.labels or self.scans or self.layout != "pool"):
+            raise InputError("Only brains have --labels, --scans and --layout: abdomens and shapes are made by code.")
+        {"brain": self._brains, "abdomen": self._abdomens, "shapes": self._shapes}[self.anatomy]()
+
+    def _abdomens(self) -> None:
+        from ossnet_training.synthesis.abdomens import synthesise_abdomens
+
+        for entry in synthesise_abdomens(self.output, count=self.count, seed=self.seed):
+            print(f"{entry.name}: {entry.liver_ml:.0f} mL of liver", flush=True)
+
+    def _shapes(self) -> None:
+        from ossnet_training.synthesis.shapes import synthesise_shapes
+
+        for name in synthesise_shapes(self.output, count=self.count, seed=self.seed):
+            print(name, flush=True)
+
+    def _brains(self) -> None:
         from ossnet_training.synthesis.synthesise import SynthesisSettings, synthesise
 
         settings = SynthesisSettings(
@@ -213,6 +232,26 @@ class Synthesise:
         )
         for entry in synthesise(settings):
             print(f"{entry.name}: {', '.join(entry.kinds) or 'no tumour'}, {entry.volume_ml:.1f} mL", flush=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocationErrors:
+    """How far surfaces lie from the true ones beyond the scan's resolution, on scans of analytic shapes."""
+
+    runs: tyro.conf.Positional[tuple[str, ...]]
+    """Runs trained on `ossnet-train synthesise OUT --anatomy shapes`."""
+    factors: tuple[int, ...] = (1, 2, 4)
+    """How many times finer than the scan's the voxels are."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+
+    def run(self) -> None:
+        """Measure."""
+        from ossnet_training.location_error import error_table, location_errors
+
+        if not self.runs:
+            raise InputError("Name the runs to measure: ossnet-train location-error RUN RUN ...")
+        print(error_table({name: location_errors(name, self.factors, device=self.device) for name in self.runs}))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,6 +286,7 @@ Command = Annotated[
     | Annotated[Table, tyro.conf.subcommand("table")]
     | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Synthesise, tyro.conf.subcommand("synthesise")]
+    | Annotated[LocationErrors, tyro.conf.subcommand("location-error")]
     | Annotated[Bench, tyro.conf.subcommand("bench")],
     tyro.conf.OmitSubcommandPrefixes,
 ]

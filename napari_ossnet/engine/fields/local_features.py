@@ -20,8 +20,9 @@ from napari_ossnet.engine.scans.scan_grid import ScanGrid
 
 #: Feature voxels an axis of a block: small blocks follow a surface closely, large ones waste less on their halo.
 BLOCK = 8
-#: As many locations pay for their block; measured in multiply-adds and confirmed by the clock.
-LOCATIONS_A_BLOCK = 12
+#: A block is computed once its locations' own windows have cost, or would cost, this share of its multiply-adds: others
+#: are likely to fall into it, and a large box takes less time for each of them. Confirmed by the clock.
+SHARE_OF_A_BLOCK = 0.3
 #: Blocks that are kept however small the budget.
 LEAST_CAPACITY = 16
 #: Voxels of blocks, or of windows, that are convolved at once: more fill a GPU, fewer stay in a CPU's cache.
@@ -67,7 +68,8 @@ class LocalFeatures:
         blocks = (cells[:, 0] * self.blocks[1] + cells[:, 1]) * self.blocks[2] + cells[:, 2]
         unique, inverse, counts = torch.unique(blocks, return_inverse=True, return_counts=True)
         self._asked[unique] += counts
-        is_kept = (self._slots[unique] >= 0) | (self._asked[unique] >= LOCATIONS_A_BLOCK)
+        enough = self.locations_a_block(is_between=bool((frame != frame.round()).any()))
+        is_kept = (self._slots[unique] >= 0) | (self._asked[unique] >= enough)
         features = frame.new_empty((len(frame), self.branch.out_channels))
         alone = (~is_kept[inverse]).nonzero()[:, 0]
         if len(alone):
@@ -81,6 +83,11 @@ class LocalFeatures:
             members = torch.isin(blocks, group).nonzero()[:, 0]
             features[members] = self._from_blocks(frame[members], cells[members], blocks[members])
         return features
+
+    def locations_a_block(self, *, is_between: bool) -> int:
+        """How many locations pay for their block: between voxels a window has eight voxels, else one."""
+        window = self.branch.multiply_adds(2 if is_between else 1)
+        return max(2, round(SHARE_OF_A_BLOCK * self.branch.multiply_adds(self.edge) / window))
 
     def _from_blocks(self, frame: Tensor, cells: Tensor, blocks: Tensor) -> Tensor:
         corners, weights = corners_and_weights(frame - cells * BLOCK, (self.edge, self.edge, self.edge))

@@ -55,6 +55,16 @@ class LocalBranch(nn.Module):
         self.layers = nn.Sequential(*layers)
         self.out_channels = width
 
+    def multiply_adds(self, count: int) -> int:
+        """What the features of a box of ``count``^3 feature voxels cost by themselves, their halo included."""
+        total = 0
+        size = count + 2 * self.radius
+        for layer in self.layers:
+            if isinstance(layer, nn.Conv3d):
+                size -= 0 if layer.stride[0] > 1 else 2
+                total += size**3 * layer.weight.numel()
+        return total
+
     def cover(self, corner: tuple[int, int, int], size: int) -> tuple[tuple[int, int, int], int]:
         """First feature voxel and number of feature voxels an axis that interpolate within a box of the grid.
 

@@ -247,7 +247,8 @@ def config_for_task(variant: str, task: Task) -> dict[str, Any]:
     """Settings of X for a task, as plain values, by the size of its grid.
 
     Small grids are encoded from half size on, whole scans from a quarter, very large ones from an eighth; between
-    native voxels and the first level local branches of growing scale close the gap.
+    native voxels and the first level local branches of growing scale close the gap. One convolution a branch: two more
+    were not worth their time, neither on the hippocampus nor on brains (docs/variant_x.md).
     """
     foreground = len(task.classes)
     voxels = math.prod(task.grid_shape)
@@ -255,14 +256,14 @@ def config_for_task(variant: str, task: Task) -> dict[str, Any]:
     if voxels > 2**21:
         shape = {
             "local_scales": (1, 2),
-            "local_channels": ((16, 16, 16), (16, 32)),
+            "local_channels": ((16,), (32,)),
             "stem_channels": (16, 32),
             "level_channels": (32, 64, 128),
             "down_convolutions": (1, 2, 4),
             "up_convolutions": (1, 1),
         }
     if voxels > 2**25:
-        shape |= {"local_scales": (1, 2, 4), "local_channels": ((16, 16, 16), (16, 16), (16, 32))}
+        shape |= {"local_scales": (1, 2, 4), "local_channels": ((16,), (16,), (32,))}
         shape |= {"stem_channels": (8, 16, 32)}
     shape["encodes_foreground"] = task.placement == "foreground"
     classes = 1 if foreground == 1 else foreground + 1

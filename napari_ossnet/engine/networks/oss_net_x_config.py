@@ -25,7 +25,7 @@ class XConfig:
     #: Local branches: the scale of each (1: native voxels, 2: 2^3 voxels mixed into one), and its convolutions'
     #: channels. Empty for none.
     local_scales: tuple[int, ...] = (1,)
-    local_channels: tuple[tuple[int, ...], ...] = ((16, 16, 16),)
+    local_channels: tuple[tuple[int, ...], ...] = ((16,),)
     #: Channels that the voxels of a branch with a scale above 1 are mixed into.
     local_mixed_channels: int = 16
     #: Channels after each halving of the encoder's stem; the last equals the first level's.

@@ -7,21 +7,20 @@ Coordinates are mm from the middle: x to the left, y to the back, z to the top.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_ossnet.engine.phantom.anatomy import Head
 from napari_ossnet.engine.phantom.random_fields import FloatArray, linear_matrix, separable, smooth_noise
+from napari_ossnet.engine.phantom.solids import ellipsoid, tube, union
 from napari_ossnet.engine.phantom.tissues import Tissue
 
 SHAPE = (160, 200, 160)
 HALF = (80, 100, 80)
 _MIDDLE = np.array([80.0, 100.0, 78.0], dtype=np.float32)
 _SIDES = (-1.0, 1.0)
-
-Point = tuple[float, float, float]
 
 
 def make_head(seed: int) -> Head:
@@ -38,10 +37,10 @@ def make_head(seed: int) -> Head:
     rng = np.random.default_rng([seed, 1])
     where = _coordinates()
     cerebrum = _cerebrum(where, rng)
-    cerebellum = _ellipsoid(where, (0, 50, -34), (52, 36, 26)) - 1.5 * smooth_noise(rng, HALF, 7.0)
+    cerebellum = ellipsoid(where, (0, 50, -34), (52, 36, 26)) - 1.5 * smooth_noise(rng, HALF, 7.0)
     stem = np.minimum(
-        _tube(where, [(0, 14, -8), (0, 22, -36), (0, 32, -74)], [12, 12, 8]),
-        _ellipsoid(where, (0, 15, -29), (17, 12, 13)),
+        tube(where, [(0, 14, -8), (0, 22, -36), (0, 32, -74)], [12, 12, 8]),
+        ellipsoid(where, (0, 15, -29), (17, 12, 13)),
     )
     tissues = np.full(SHAPE, Tissue.OUTSIDE, dtype=np.uint8)
     _wrap(rng, tissues, np.minimum(np.minimum(cerebrum, cerebellum), stem), where)
@@ -67,48 +66,15 @@ def _upsampled(values: FloatArray) -> FloatArray:
     return separable(matrices, values.astype(np.float32))
 
 
-def _ellipsoid(where: list[FloatArray], centre: Point, radii: Point) -> FloatArray:
-    """About the signed distance from an ellipsoid's surface in mm, negative inside."""
-    scaled = [((w - c) / r) ** 2 for w, c, r in zip(where, centre, radii, strict=True)]
-    size = float(np.prod(radii)) ** (1 / 3)
-    return ((np.sqrt(scaled[0] + scaled[1] + scaled[2]) - 1) * size).astype(np.float32)
-
-
-def _tube(where: list[FloatArray], points: Sequence[Point], radii: Sequence[float]) -> FloatArray:
-    """Signed distance in mm from a chain of cones with round ends."""
-    best = np.full(HALF, np.inf, dtype=np.float32)
-    for start, end, first, last in zip(points[:-1], points[1:], radii[:-1], radii[1:], strict=True):
-        along = np.subtract(end, start)
-        offsets = [w - s for w, s in zip(where, start, strict=True)]
-        share = sum(o * a for o, a in zip(offsets, along, strict=True)) / float(along @ along)
-        share = np.clip(share, 0, 1)
-        square = sum((o - share * a) ** 2 for o, a in zip(offsets, along, strict=True))
-        np.minimum(best, np.sqrt(square) - (first + share * (last - first)), out=best)
-    return best
-
-
-def _union(fields: Iterable[FloatArray], softness: float) -> FloatArray:
-    """Smooth minimum: bodies that flow into each other over about ``softness`` mm."""
-    total: FloatArray | None = None
-    for field in fields:
-        if total is None:
-            total = field
-            continue
-        blend = np.clip(0.5 + 0.5 * (field - total) / softness, 0, 1)
-        total = field + blend * (total - field) - softness * blend * (1 - blend)
-    assert total is not None
-    return total
-
-
 def _cerebrum(where: list[FloatArray], rng: np.random.Generator) -> FloatArray:
     width, height = rng.uniform(0.95, 1.06), rng.uniform(0.95, 1.06)
     bodies = []
     for side in _SIDES:
-        bodies.append(_ellipsoid(where, (side * 26, 0, 18), (41 * width, 83, 52 * height)))
-        bodies.append(_ellipsoid(where, (side * 24, -34, 4), (33 * width, 45, 34)))
-        bodies.append(_ellipsoid(where, (side * 46, -6, -20), (20, 40, 19)))
-        bodies.append(_ellipsoid(where, (side * 25, 50, 4), (34 * width, 38, 28)))
-    envelope = _union(bodies, 10.0)
+        bodies.append(ellipsoid(where, (side * 26, 0, 18), (41 * width, 83, 52 * height)))
+        bodies.append(ellipsoid(where, (side * 24, -34, 4), (33 * width, 45, 34)))
+        bodies.append(ellipsoid(where, (side * 46, -6, -20), (20, 40, 19)))
+        bodies.append(ellipsoid(where, (side * 25, 50, 4), (34 * width, 38, 28)))
+    envelope = union(bodies, 10.0)
     cut = np.minimum(-(where[2] + 6 - 0.18 * where[1]), 24 - np.abs(where[0]))
     tent = np.minimum(where[1] - 16, -(where[2] + 18 - 0.25 * where[1]))
     return np.maximum(np.maximum(envelope, cut), tent).astype(np.float32)
@@ -139,9 +105,9 @@ def _wrap(rng: np.random.Generator, tissues: NDArray[np.uint8], brain: FloatArra
     tissues[shell < 9] = Tissue.BONE
     tissues[shell < 2] = Tissue.SOFT_TISSUE
     tissues[shell < 0] = Tissue.CSF
-    cistern = _upsampled(_ellipsoid(where, (0, -2, -14), (26, 26, 14)))
+    cistern = _upsampled(ellipsoid(where, (0, -2, -14), (26, 26, 14)))
     tissues[(cistern < 0) & (tissues != Tissue.OUTSIDE)] = Tissue.CSF
-    eyes = [_ellipsoid(where, (side * 30, -72, -30), (12, 12, 12)) for side in _SIDES]
+    eyes = [ellipsoid(where, (side * 30, -72, -30), (12, 12, 12)) for side in _SIDES]
     tissues[_upsampled(np.minimum(*eyes)) < 0] = Tissue.EYE
 
 
@@ -162,10 +128,10 @@ def _paint_deep(
     for tissue, solid in _deep_solids(where):
         tissues[_upsampled(np.maximum(solid - 0.6 * wave, within)) < 0] = tissue
     size = rng.uniform(0.75, 1.7)
-    third = _tube(where, [(0, -10, 2), (0, 4, 8), (0, 14, 0)], [2 * size, 2 * size, 1.5 * size])
-    lateral = _union(_lateral_ventricles(where, size), 2.0)
-    fourth = _ellipsoid(where, (0, 34, -32), (8 * size, 5, 11))
-    chambers = np.minimum(_union([third, lateral], 2.0) - 0.4 * wave, fourth)
+    third = tube(where, [(0, -10, 2), (0, 4, 8), (0, 14, 0)], [2 * size, 2 * size, 1.5 * size])
+    lateral = union(_lateral_ventricles(where, size), 2.0)
+    fourth = ellipsoid(where, (0, 34, -32), (8 * size, 5, 11))
+    chambers = np.minimum(union([third, lateral], 2.0) - 0.4 * wave, fourth)
     inside = _upsampled(chambers) < 0
     tissues[inside & (tissues > Tissue.CSF) & (tissues < Tissue.VESSEL)] = Tissue.VENTRICLE
     plexus = (lateral < -1.5 * size) & (where[1] > 5)
@@ -175,15 +141,15 @@ def _paint_deep(
 
 def _deep_solids(where: list[FloatArray]) -> Iterator[tuple[Tissue, FloatArray]]:
     for side in _SIDES:
-        yield Tissue.STRIATUM, _ellipsoid(where, (side * 26, -8, 5), (6, 17, 10))
-        yield Tissue.PALLIDUM, _ellipsoid(where, (side * 19, -2, 3), (5, 9, 7))
-        yield Tissue.THALAMUS, _ellipsoid(where, (side * 10, 9, 8), (9, 15, 10))
-        yield Tissue.STRIATUM, _tube(where, [(side * 13, -34, 13), (side * 18, 0, 26), (side * 24, 20, 22)], [6, 4, 2])
-        yield Tissue.LIMBIC, _tube(where, [(side * 24, -10, -16), (side * 30, 8, -13), (side * 24, 24, 0)], [7, 5, 3])
+        yield Tissue.STRIATUM, ellipsoid(where, (side * 26, -8, 5), (6, 17, 10))
+        yield Tissue.PALLIDUM, ellipsoid(where, (side * 19, -2, 3), (5, 9, 7))
+        yield Tissue.THALAMUS, ellipsoid(where, (side * 10, 9, 8), (9, 15, 10))
+        yield Tissue.STRIATUM, tube(where, [(side * 13, -34, 13), (side * 18, 0, 26), (side * 24, 20, 22)], [6, 4, 2])
+        yield Tissue.LIMBIC, tube(where, [(side * 24, -10, -16), (side * 30, 8, -13), (side * 24, 24, 0)], [7, 5, 3])
 
 
 def _lateral_ventricles(where: list[FloatArray], size: float) -> Iterator[FloatArray]:
     for side in _SIDES:
         body = [(side * 9, -38, 12), (side * 9, -22, 19), (side * 11, 6, 25), (side * 22, 30, 14), (side * 32, 8, -11)]
-        yield _tube(where, body, [4 * size, 4 * size, 4 * size, 5.5 * size, 1.6 * size])
-        yield _tube(where, [(side * 22, 32, 14), (side * 20, 54, 9)], [4.5 * size, 2 * size])
+        yield tube(where, body, [4 * size, 4 * size, 4 * size, 5.5 * size, 1.6 * size])
+        yield tube(where, [(side * 22, 32, 14), (side * 20, 54, 9)], [4.5 * size, 2 * size])

@@ -116,7 +116,7 @@ def test_a_block_that_is_asked_again_and_again_is_computed_once(a_network: OSSNe
         for _ in range(20):
             features.sample(torch.rand(4, 3) * (BLOCK - 1))
     assert features.computed_blocks == 1
-    assert features.computed_windows < local_features.LOCATIONS_A_BLOCK
+    assert features.computed_windows < features.locations_a_block(is_between=True)
 
 
 @pytest.mark.usefixtures("a_way_of_gathering")
