@@ -130,3 +130,24 @@ def no_network_proxies() -> Iterator[None]:
         for variable in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
             patch.delenv(variable, raising=False)
         yield
+
+
+@pytest.fixture(scope="session")
+def pfseg_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Untrained weights of PFSeg for the hippocampus task, as a file."""
+    import torch
+
+    from napari_ossnet.engine.checkpoints import save_weights
+    from napari_ossnet.engine.model_card import ModelCard
+    from napari_ossnet.engine.networks.variants import build_network
+    from napari_ossnet.engine.tasks import get_task
+
+    torch.manual_seed(0)
+    task = get_task("hippocampus")
+    network = build_network("pfseg", task).eval()
+    path = tmp_path_factory.mktemp("pfseg") / "tiny-pfseg.safetensors"
+    card = ModelCard(
+        name="tiny-pfseg", title="PFSeg", task=task, variant="pfseg", network_config=network.config.to_dict()
+    )
+    save_weights(path, network, card, is_half_precision=True)
+    return path

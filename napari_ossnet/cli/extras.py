@@ -17,7 +17,7 @@ def check_extras(files: ResultFiles) -> None:
     """
     # Segments for Slicer are written without SimpleITK, whatever their last suffix is.
     images = [] if files.mask.name.lower().endswith(".seg.nrrd") else [files.mask]
-    images += [] if files.probability is None else [files.probability]
+    images += [path for path in (files.probability, files.super_resolved) if path is not None]
     for path in images:
         if path.suffix.lower() in itk_files.WRITABLE_SUFFIXES:
             _refuse_without("SimpleITK", f"{path.name} needs SimpleITK", "io")

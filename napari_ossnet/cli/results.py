@@ -26,6 +26,8 @@ class ResultFiles:
     mask: Path
     surface: Path | None = None
     probability: Path | None = None
+    #: PFSeg's other output.
+    super_resolved: Path | None = None
     numbers: Path | None = None
     picture: Path | None = None
     #: JSON or HTML, by their suffixes.
@@ -54,6 +56,8 @@ def write_results(case: Case, files: ResultFiles, session: SegmentationSession, 
     if files.probability is not None:
         _write_probability(files.probability, case.segmentation, session)
         reporter.fact("probability", f"Probability map: {files.probability}", path=str(files.probability))
+    if files.super_resolved is not None:
+        _write_super_resolved(files.super_resolved, session, reporter)
     if files.picture is not None:
         from napari_ossnet.engine.results.picture import draw_picture
 
@@ -133,6 +137,15 @@ def _write_probability(path: Path, segmentation: Segmentation, session: Segmenta
 
     probability = session.probability_map(segmentation)
     write_volume(path, probability[0] if len(probability) == 1 else probability, segmentation)
+
+
+def _write_super_resolved(path: Path, session: SegmentationSession, reporter: Reporter) -> None:
+    from napari_ossnet.engine.volume import write_volume
+
+    image = drive(session.super_resolved_image(), reporter)
+    write_volume(path, image.data[0], image)
+    text = f"Image super-resolved by PFSeg, not a scan: {path}"
+    reporter.fact("super-resolved", text, path=str(path))
 
 
 def _numbers(

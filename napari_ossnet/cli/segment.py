@@ -72,6 +72,8 @@ class Segment:
     """Leave out pieces of the surface under so many millilitres."""
     probability: Annotated[Path | None, _option("FILE")] = None
     """Also write the probability of every voxel: .nii.gz, .nii, .mgz, .nrrd or .mha."""
+    super_resolved: Annotated[Path | None, _option("FILE")] = None
+    """Also write the image that PFSeg restores beside its mask (--variant pfseg): a network's work, not a scan."""
     numbers: Annotated[Path | None, _option("FILE")] = None
     """Also write a table of every class and every object: .csv."""
     uncertainty: Literal["yes", "no"] = "yes"
@@ -98,6 +100,7 @@ class Segment:
         options = self._check()
         network = choose_network(self.task, self.variant, self.weights)
         self._check_dicom(network)
+        self._check_super_resolved(network)
         reporter = make_reporter(self.progress)
         show_weights(network, reporter)
         session = SegmentationSession()
@@ -121,6 +124,7 @@ class Segment:
             mask=mask,
             surface=self.surface,
             probability=self.probability,
+            super_resolved=self.super_resolved,
             numbers=self.numbers,
             picture=self.picture,
             reports=() if self.report is None else (self.report,),
@@ -159,6 +163,7 @@ class Segment:
             "--smoothing": self.smoothing,
             "--pieces": self.pieces,
             "--probability": self.probability,
+            "--super-resolved": self.super_resolved,
             "--numbers": self.numbers,
             "--report": self.report,
             "--picture": self.picture,
@@ -194,6 +199,7 @@ class Segment:
             "-o": (self.output, (*WRITABLE_SUFFIXES, DICOM_SUFFIX)),
             "--surface": (self.surface, MESH_SUFFIXES),
             "--probability": (self.probability, WRITABLE_SUFFIXES),
+            "--super-resolved": (self.super_resolved, WRITABLE_SUFFIXES),
             "--numbers": (self.numbers, (".csv",)),
             "--report": (self.report, REPORT_SUFFIXES),
             "--picture": (self.picture, (".png",)),
@@ -212,6 +218,13 @@ class Segment:
                 raise InputError(f"{other} and {option} would be one file, {path}; give each a name of its own.")
             check_writable(path)
         check_extras(self._files(self.output))
+
+    def _check_super_resolved(self, network: Network) -> None:
+        if self.super_resolved is not None and network.card.variant != "pfseg":
+            raise InputError(
+                f"Only PFSeg restores an image, but {network.card.name} is of the variant {network.card.variant}; "
+                "give weights of PFSeg, or leave out --super-resolved."
+            )
 
     def _check_dicom(self, network: Network) -> None:
         """Whether the mask can be a DICOM Segmentation: one refers to the series whose voxels it has."""

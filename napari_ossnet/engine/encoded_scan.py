@@ -14,7 +14,8 @@ from napari_ossnet.engine.device import choose_device
 from napari_ossnet.engine.errors import WeightsError
 from napari_ossnet.engine.events import Event, Message, Progress
 from napari_ossnet.engine.fields.build import build_field
-from napari_ossnet.engine.fields.mirrored import build_mirrored_field
+from napari_ossnet.engine.fields.mirrored import MirroredField, build_mirrored_field
+from napari_ossnet.engine.fields.pfseg import PFSegField
 from napari_ossnet.engine.fields.protocol import OccupancyField
 from napari_ossnet.engine.model_card import ModelCard
 from napari_ossnet.engine.scans.scan_checks import refuse_unusable
@@ -67,6 +68,12 @@ class EncodedScan:
     def network(self) -> NetworkInUse | None:
         """The network without scan and field, which may be large and need not outlive this."""
         return None if self.weights is None else NetworkInUse(key=_network_key(self.request), weights=self.weights)
+
+    @property
+    def image_field(self) -> PFSegField | None:
+        """The field that has restored an image beside its mask, where the network is such a one."""
+        field = self.field.field if isinstance(self.field, MirroredField) else self.field
+        return field if isinstance(field, PFSegField) else None
 
 
 def encode_scan(request: SegmentRequest, earlier: NetworkInUse | None) -> Generator[Event, None, EncodedScan]:

@@ -171,6 +171,21 @@ class SegmentationSession:
             lattice = region_lattice(lattice, self._encoded.prepared.orientation, result.region)
         return scan_probabilities(self._encoded, lattice, known)
 
+    @property
+    def has_super_resolved_image(self) -> bool:
+        """Whether the last scan's network restores an image beside its mask, as PFSeg does."""
+        return self._encoded is not None and self._encoded.image_field is not None
+
+    def super_resolved_image(self) -> Generator[Event, None, Volume]:
+        """The image that PFSeg restores beside its mask, on finer voxels than it was given; named for what it is.
+
+        It is made by a network, from half of the scan's resolution and a crop: to be looked at, not to be measured.
+
+        Raises:
+            InputError: Nothing was segmented yet, or by a network that restores no image.
+        """
+        return (yield from as_engine_errors(self._super_resolved_image()))
+
     def release(self) -> None:
         """Forgets network, field and points, and gives their memory back."""
         from napari_ossnet.engine.device import release_memory
@@ -178,6 +193,12 @@ class SegmentationSession:
         self._encoded = self._request = self._known = self._result = None
         self._finer = {}
         release_memory()
+
+    def _super_resolved_image(self) -> Generator[Event, None, Volume]:
+        field = None if self._encoded is None else self._encoded.image_field
+        if self._encoded is None or field is None:
+            raise InputError("Only PFSeg restores an image; segment the scan with weights of the variant pfseg first.")
+        return (yield from field.super_resolved(self._encoded.prepared))
 
     def _segment(self, request: SegmentRequest) -> Generator[Event, None, Segmentation]:
         from napari_ossnet.engine.refining.known_points import KnownPoints

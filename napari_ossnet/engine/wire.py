@@ -46,6 +46,12 @@ def volume_from_words(words: Words, exchange: Exchange) -> Volume:
     )
 
 
+def volume_to_words(volume: Volume, exchange: Exchange) -> Words:
+    """A volume for the parent, in the words in which it hands over its own."""
+    data = exchange.put("scan", volume.data)
+    return {"data": data, "affine": volume.affine.tolist(), "channels": list(volume.channel_names)}
+
+
 @dataclass(frozen=True, slots=True)
 class HandedScan:
     """A scan that a command has handed over, the words that named it, and what there was to say about its images."""

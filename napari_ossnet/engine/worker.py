@@ -35,6 +35,7 @@ from napari_ossnet.engine.exchange import Exchange
 from napari_ossnet.engine.results.segmentation import Segmentation
 from napari_ossnet.engine.session import SegmentationSession
 from napari_ossnet.engine.torch_errors import is_out_of_memory, out_of_memory
+from napari_ossnet.engine.volume import Volume
 
 Words = wire.Words
 #: Seconds that a run gets to come to its next event once the parent is gone.
@@ -70,6 +71,7 @@ class Worker:
             "segment": self._segment,
             "rethreshold": self._rethreshold,
             "refine_region": self._refine_region,
+            "super_resolved": self._super_resolved,
             "export": self._export,
             "weights": self._weights,
             "download": self._download,
@@ -187,7 +189,8 @@ class Worker:
             self._send({**wire.message_to_words(message), "id": command.get("id")})
         request = wire.request_from_words(command, scan.volume)
         result: Segmentation = self._follow(command, self._session.segment(request), scan.volume.shape)
-        return wire.result_to_words(result, self._exchange)
+        words = wire.result_to_words(result, self._exchange)
+        return {**words, "has_super_resolved_image": self._session.has_super_resolved_image}
 
     def _scan_of(self, command: Words) -> wire.HandedScan:
         """The scan of a command; the one before where the same files are named, so that it is not encoded again."""
@@ -203,6 +206,10 @@ class Worker:
         start, stop = (_triple(command[name]) for name in ("start", "stop"))
         steps = self._session.refine_region(start, stop, float(command["factor"]))
         return wire.result_to_words(self._follow(command, steps, None), self._exchange)
+
+    def _super_resolved(self, command: Words) -> Words:
+        volume: Volume = self._follow(command, self._session.super_resolved_image(), None)
+        return {"event": "done", "volume": wire.volume_to_words(volume, self._exchange)}
 
     def _export(self, command: Words) -> Words:
         from napari_ossnet.engine.files.export import export_result
@@ -243,11 +250,7 @@ class Worker:
         from napari_ossnet.engine.phantom import demo_phantom
 
         volume = demo_phantom().volume
-        data = self._exchange.put("scan", volume.data)
-        return {
-            "event": "done",
-            "volume": {"data": data, "affine": volume.affine.tolist(), "channels": list(volume.channel_names)},
-        }
+        return {"event": "done", "volume": wire.volume_to_words(volume, self._exchange)}
 
     def _release(self, command: Words) -> Words:
         self._session.release()

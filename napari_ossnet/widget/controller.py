@@ -13,7 +13,7 @@ from napari_ossnet.widget.devices import Devices
 from napari_ossnet.widget.inputs import Inputs
 from napari_ossnet.widget.job_runner import JobRunner
 from napari_ossnet.widget.jobs import ScanMemory, call_steps
-from napari_ossnet.widget.opening import LayerTuple, add_layers, demo_layers
+from napari_ossnet.widget.opening import LayerTuple, add_layers, demo_layers, super_resolved_layer
 from napari_ossnet.widget.regions import box_layer_names, box_of
 from napari_ossnet.widget.runs import Runs
 from napari_ossnet.widget.saving import Saving
@@ -26,6 +26,9 @@ from napari_ossnet.widget.worker import Worker
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
+
+    from napari_ossnet.engine.volume import Volume
+    from napari_ossnet.widget.result_layers import ResultLayers
 
 
 class Controller:
@@ -94,6 +97,13 @@ class Controller:
             return
         self.runs.refine(box, float(settings.region_factor))
 
+    def add_super_resolved_image(self) -> None:
+        """Adds the image that the last network has restored beside its mask."""
+        layers = self.runs.whole
+        if layers is None or self.store.state.is_busy:
+            return
+        self.jobs.start(Job.IMAGE, self._session.super_resolved_image, on_result=partial(self._on_image_made, layers))
+
     def run_batch(self) -> None:
         """Segments every case of a folder into another."""
         settings, chosen = self.store.settings, self.store.state.chosen_weights
@@ -151,6 +161,12 @@ class Controller:
     def _on_demo_made(self, layers: list[LayerTuple]) -> None:
         add_layers(self._viewer, layers)
         show_fullest(self._viewer, self._viewer.layers[-1])
+
+    def _on_image_made(self, layers: ResultLayers, volume: Volume) -> None:
+        shown = self._viewer.layers
+        # Below the labels, which it would hide.
+        index = shown.index(layers.labels) if layers.labels in shown else len(shown)
+        shown.insert(index, super_resolved_layer(volume, layers.placement))
 
     def _on_batch_row(self, value: Any) -> None:
         if isinstance(value, BatchRow):

@@ -289,6 +289,16 @@ def layer_from_volume(volume: Volume, names: Sequence[str]) -> list[tuple[np.nda
     ]
 
 
+def image_to_layer(volume: Volume, placement: Placement) -> tuple[np.ndarray, dict[str, Any]]:
+    """A volume of one channel that was made from a scan, on a grid of its own in the scan's world: array and transform.
+
+    It lies where the scan's layer lies now.
+    """
+    orientation = Orientation.between(volume.affine, volume.shape, LAYER_AXES)
+    napari_from_index = placement.napari_from_ras @ volume.affine @ orientation.scan_from_task
+    return np.ascontiguousarray(orientation.to_task(volume.data[0])), transform_of(napari_from_index, placement)
+
+
 def multichannel_layer_from_volume(volume: Volume, name: str) -> tuple[np.ndarray, dict[str, Any]]:
     """One image layer (channel, z, y, x) of all channels and the keyword arguments that place it."""
     placement = placement_of_scan(volume)

@@ -9,9 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_ossnet.engine.volume import Volume, read_volume, stem_of
-from napari_ossnet.widget.layers import layer_from_volume, multichannel_layer_from_volume
+from napari_ossnet.widget.layers import (
+    Placement,
+    image_to_layer,
+    layer_from_volume,
+    multichannel_layer_from_volume,
+)
+from napari_ossnet.widget.result_layers import RESULT_KEY
 
 if TYPE_CHECKING:
+    from napari.layers import Image
     from napari.viewer import Viewer
 
 #: What napari's readers return: data, keyword arguments, kind of layer.
@@ -83,6 +90,15 @@ def add_layers(viewer: Viewer, layers: list[LayerTuple]) -> None:
 
     for data, keywords, kind in reversed(layers):
         viewer.add_layer(Layer.create(data, keywords, kind))
+
+
+def super_resolved_layer(volume: Volume, placement: Placement) -> Image:
+    """PFSeg's restored image as a layer, where the scan's layer lies; never offered as a scan to segment."""
+    from napari.layers import Image
+
+    data, transform = image_to_layer(volume, placement)
+    (name,) = volume.channel_names
+    return Image(data, name=name, metadata={RESULT_KEY: name}, **transform, **_appearance(data, volume))
 
 
 def _labels_tuple(volume: Volume, name: str) -> LayerTuple:

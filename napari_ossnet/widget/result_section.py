@@ -38,6 +38,7 @@ class ResultSection(QWidget):
     table_wanted = Signal(str)
     #: The folder that something is saved in.
     folder_used = Signal(str)
+    image_wanted = Signal()
     restore_wanted = Signal()
     release_wanted = Signal()
 
@@ -76,6 +77,8 @@ class ResultSection(QWidget):
             widget.setEnabled(has_numbers)
         for widget in (self.save_mask, self.save_surface, self.save_report):
             widget.setEnabled(has_numbers and not state.is_busy)
+        self.image.setVisible(state.has_result and state.has_super_resolved_image)
+        self.image.setEnabled(not state.is_busy)
         self.restore.setEnabled(state.can_restore and not state.is_busy)
         self.release.setEnabled(not state.is_busy)
 
@@ -112,6 +115,10 @@ class ResultSection(QWidget):
             "Report…", "Saves a page with pictures, numbers, settings, versions and the weights' checksum; or JSON",
             lambda: self._ask("report", exports.REPORT_FILTER),
         )  # fmt: skip
+        self.image = button(
+            "Super-resolved image", "Adds the image that PFSeg restores beside its mask: a network's work, not a scan",
+            self.image_wanted.emit,
+        )  # fmt: skip
         self.restore = button(
             "Restore previous", "Brings back the labels from before the last run", self.restore_wanted.emit
         )
@@ -134,6 +141,7 @@ class ResultSection(QWidget):
         grid.addWidget(self.save_table, 1, 3, 1, 3)
         grid.addWidget(self.restore, 2, 0, 1, 3)
         grid.addWidget(self.release, 2, 3, 1, 3)
+        grid.addWidget(self.image, 3, 0, 1, 6)
         layout.addLayout(grid)
 
     def _show_table(self, rows: tuple[MeasurementRow, ...]) -> None:

@@ -247,7 +247,8 @@ class Runs:
         layers.finish(outcome)
         self.latest = result
         self._take(outcome)
-        self._store.update(has_result=True, status=_summary(result))
+        has_image = self._session.has_super_resolved_image
+        self._store.update(has_result=True, has_super_resolved_image=has_image, status=_summary(result))
         if layers is self.whole:
             self._shown_threshold = threshold
             self._move_threshold()

@@ -19,6 +19,7 @@ class Job(Enum):
     DEVICES = "Looking for devices"
     DOWNLOAD = "Downloading weights"
     IMPORT = "Importing weights"
+    IMAGE = "Making the super-resolved image"
     EXPORT = "Saving"
     DEMO = "Making the demo scan"
     BATCH = "Segmenting a folder"
@@ -180,6 +181,8 @@ class State:
     #: Whether the numbers are of labels that somebody has edited by hand.
     is_edited: bool = False
     has_result: bool = False
+    #: Whether the network has restored an image beside the mask.
+    has_super_resolved_image: bool = False
     can_restore: bool = False
     box_layers: tuple[str, ...] = ()
     #: What there is to say about refining what is on the screen.

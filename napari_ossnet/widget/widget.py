@@ -83,6 +83,7 @@ class OSSNetWidget(QWidget):
         result.report_wanted.connect(controller.saving.report)
         result.table_wanted.connect(controller.saving.table)
         result.folder_used.connect(lambda path: controller.store.update_settings(last_folder=path))
+        result.image_wanted.connect(controller.add_super_resolved_image)
         result.restore_wanted.connect(controller.runs.restore)
         result.release_wanted.connect(controller.runs.release)
         region.factor_picked.connect(lambda factor: controller.store.update_settings(region_factor=factor))

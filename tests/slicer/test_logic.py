@@ -40,6 +40,29 @@ def test_a_run_streams_from_coarse_to_fine_and_fills_the_scene(
     assert slicer.util.getNodesByClass("vtkMRMLModelNode") == []
 
 
+def test_an_image_that_pfseg_has_restored_becomes_a_volume_of_its_own(
+    a_logic: SimpleNamespace, a_volume_node: Callable[..., object], pfseg_weights: Path, qtbot: object
+) -> None:
+    volume, logic = a_volume_node(affine=OBLIQUE), a_logic.logic
+    logic.segment("hippocampus", {"mr": volume}, weights="tiny", device="cpu")
+    qtbot.waitUntil(lambda: not logic.is_busy, timeout=WAIT_MS)
+    assert not logic.has_super_resolved_image
+    logic.segment("hippocampus", {"mr": volume}, weights=str(pfseg_weights), device="cpu")
+    qtbot.waitUntil(lambda: not logic.is_busy, timeout=WAIT_MS)
+    assert a_logic.failures == []
+    assert logic.has_super_resolved_image
+    added = []
+    logic.image_added.connect(added.append)
+    logic.ask("super_resolved")
+    qtbot.waitUntil(lambda: not logic.is_busy, timeout=WAIT_MS)
+    (node,) = added
+    assert node.GetName() == "a_mr super-resolved by PFSeg"
+    assert nodes.volume_to_array(node).shape[-3:] == (64, 64, 64)
+    middle = nodes.volume_to_affine(node) @ [31.5, 31.5, 31.5, 1]
+    expected = OBLIQUE @ [*((np.array([36, 50, 34]) - 1) / 2), 1]
+    assert np.allclose(middle, expected, atol=1.0)
+
+
 def test_the_segments_equal_the_command_lines_mask(
     a_logic: SimpleNamespace, a_volume_node: Callable[..., object], tmp_path: Path, qtbot: object
 ) -> None:

@@ -196,6 +196,24 @@ def test_report_region_and_what_ends_with_the_process(
     assert a_widget.ui.resultsTable.rowCount == 0
 
 
+def test_the_restored_image_is_offered_after_runs_of_pfseg_alone(
+    a_widget: object, a_volume_node: Callable[..., object], pfseg_weights: Path, an_ossnet_home: Path, qtbot: object
+) -> None:
+    button = a_widget.ui.superResolvedButton.target
+    choose_tiny(a_widget, a_volume_node())
+    press(qtbot, a_widget.ui.applyButton)
+    wait(a_widget, qtbot)
+    assert button.isHidden()
+    (an_ossnet_home / "weights" / pfseg_weights.name).write_bytes(pfseg_weights.read_bytes())
+    a_widget.panel.restore({"task": "hippocampus", "variant": "pfseg", "weights": "tiny-pfseg", "device": "cpu"})
+    press(qtbot, a_widget.ui.applyButton)
+    wait(a_widget, qtbot)
+    assert not button.isHidden()
+    press(qtbot, a_widget.ui.superResolvedButton)
+    wait(a_widget, qtbot)
+    assert slicer.util.getNode("a_mr super-resolved by PFSeg") is not None
+
+
 def test_a_run_that_ends_while_another_module_is_shown_keeps_its_output(
     a_widget: object, a_volume_node: Callable[..., object], qtbot: object
 ) -> None:

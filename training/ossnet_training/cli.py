@@ -99,6 +99,7 @@ class Evaluate:
             shown |= {"Otsu": [pair[0] for pair in pairs], "best threshold": [pair[1] for pair in pairs]}
         table = write_report(folder, shown, f"evaluation-{self.protocol}")
         print(table.read_text(encoding="utf-8"))
+        print(f"Scores, table and picture are in {folder.resolve()}.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,14 +25,14 @@ class MirroredField:
     """The mean of a field's logits and those of the mirror image's field at the mirrored location.
 
     Args of the constructor:
-        field: Of the scan.
+        field: Of the scan; its attribute, too.
         mirror: Of its mirror image.
         axis: Of the grid, across which it was mirrored.
         size: Grid voxels along it.
     """
 
     def __init__(self, field: OccupancyField, mirror: OccupancyField, axis: int, size: int) -> None:
-        self._field = field
+        self.field = field
         self._mirror = mirror
         self._axis = axis
         self._last = size - 1
@@ -42,11 +42,11 @@ class MirroredField:
 
     def query(self, locations: Locations) -> Logits:
         """Logits (n, class_count) float32 of locations (n, 3), grid frame."""
-        return (self._field.query(locations) + self._mirror.query(self._mirrored(locations))) / 2
+        return (self.field.query(locations) + self._mirror.query(self._mirrored(locations))) / 2
 
     def prior(self, locations: Locations) -> Tensor | None:
         """Where either encoder says "may be occupied", (n,) bool."""
-        priors = (self._field.prior(locations), self._mirror.prior(self._mirrored(locations)))
+        priors = (self.field.prior(locations), self._mirror.prior(self._mirrored(locations)))
         return None if priors[0] is None or priors[1] is None else priors[0] | priors[1]
 
     def _mirrored(self, locations: Locations) -> Locations:

@@ -36,6 +36,7 @@ class OSSNetSegmentationLogic:
         told: A sentence, and whether it is a warning.
         snapshot_shown: The step, in voxels.
         finished: The engine's report, after the nodes are filled.
+        image_added: The node of an image that the network has made.
         region_finished: The node of a refined region, and the engine's report on it.
         answered: The answer to a command that is no run (weights, devices, export ...).
         failed: A sentence.
@@ -53,9 +54,12 @@ class OSSNetSegmentationLogic:
         self.progressed, self.told, self.snapshot_shown = Signal(), Signal(), Signal()
         self.finished, self.region_finished, self.answered = Signal(), Signal(), Signal()
         self.failed, self.cancelled, self.state_changed = Signal(), Signal(), Signal()
+        self.image_added = Signal()
         self.result: RunResult | None = None
         #: Whether the engine has a finished result of ``result``, to be exported, moved or refined.
         self.has_result = False
+        #: Whether the network has restored an image beside the mask, as PFSeg does.
+        self.has_super_resolved_image = False
         self._files = ScanFiles()
         self._job: tuple[int, str] | None = None
         self._factor = 1.0
@@ -87,7 +91,7 @@ class OSSNetSegmentationLogic:
             self.failed.emit(f"The scan can't be handed to the engine ({error}); free some disk space.")
             return
         task = known_tasks().get(task_name) or import_engine("tasks").get_task(task_name)
-        self.has_result, self.result = False, None
+        self.has_result, self.has_super_resolved_image, self.result = False, False, None
         if self._start("segment", task=task_name, images=words, **settings):
             self.result = RunResult(images[task.modalities[0].name], task, segmentation_node)
 
@@ -190,6 +194,8 @@ class OSSNetSegmentationLogic:
         command = self._job[1] if self._job else ""
         labels, meshes = self._take(words["labels"]), self._take_surfaces(words)
         self.has_result = self.result is not None
+        if command == "segment":
+            self.has_super_resolved_image = words["has_super_resolved_image"]
         self._end_job()
         if self.result is None:
             return
@@ -207,6 +213,11 @@ class OSSNetSegmentationLogic:
     def _on_done(self, words: dict[str, Any]) -> None:
         command = self._job[1] if self._job else ""
         self._end_job()
+        if command == "super_resolved" and self.result is not None:
+            volume = words["volume"]
+            data = self._take(volume["data"])
+            node = self.result.add_image(data[0], np.array(volume["affine"]), volume["channels"][0])
+            self.image_added.emit(node)
         self.answered.emit(command, words)
 
     def _on_failed(self, words: dict[str, Any]) -> None:

@@ -33,6 +33,7 @@ class ResultSection:
         ui.thresholdButton.connect("clicked(bool)", self._on_threshold)
         ui.exportButton.connect("clicked(bool)", self._on_export)
         ui.reportButton.connect("clicked(bool)", self._on_report)
+        ui.superResolvedButton.connect("clicked(bool)", self._on_super_resolved)
         ui.fitRegionButton.connect("clicked(bool)", self._on_fit_region)
         ui.refineButton.connect("clicked(bool)", self._on_refine)
         ui.regionSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._on_region_chosen)
@@ -44,6 +45,9 @@ class ResultSection:
         is_ready = self._logic.has_result and not self._logic.is_busy
         for button in (self._ui.thresholdButton, self._ui.exportButton, self._ui.reportButton):
             button.setEnabled(is_ready)
+        has_image = self._logic.has_result and self._logic.has_super_resolved_image
+        self._ui.superResolvedButton.setVisible(has_image)
+        self._ui.superResolvedButton.setEnabled(is_ready and has_image)
         has_region = self._ui.regionSelector.currentNode() is not None
         self._ui.fitRegionButton.setEnabled(is_ready and has_region)
         self._ui.refineButton.setEnabled(is_ready and has_region)
@@ -75,6 +79,9 @@ class ResultSection:
         path = dialogs.save_file(_("Write a report"), _("Report with pictures (*.html)"), self._settings, name)
         if path:
             self._logic.ask("export", path=path)
+
+    def _on_super_resolved(self, *unused: Any) -> None:
+        self._logic.ask("super_resolved")
 
     def _name(self) -> str:
         """A file name for the result: what no file system minds."""

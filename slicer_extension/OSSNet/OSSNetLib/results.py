@@ -90,6 +90,13 @@ class RunResult:
         nodes.place_beside(node, self.volume_node)
         return node
 
+    def add_image(self, data: np.ndarray, affine: np.ndarray, name: str) -> Any:
+        """An image (i, j, k) that the network has made of the scan, as a volume node of its own; gives the node."""
+        self.check()
+        node = nodes.array_to_volume(f"{self.volume_node.GetName()} {name}", data, affine)
+        nodes.place_beside(node, self.volume_node)
+        return node
+
     def settle(self) -> None:
         """The end of a run, whole or cancelled: the last surface becomes the segments' own, its models go."""
         shown, self._shown = self._shown, {}
