@@ -9,7 +9,8 @@ import pytest
 import torch
 from ossnet_training.cli import main
 from ossnet_training.location_error import error_table, signed_errors, summarise, surface_vertices
-from ossnet_training.synthesis.shapes import SHAPE, AnalyticShape, shape_of, synthesise_shapes
+from ossnet_training.synthesis.pairs import synthesise_pairs
+from ossnet_training.synthesis.shapes import KIND, SHAPE, AnalyticShape, make_shape_pair, shape_of
 
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.tasks import PreparedVolume, get_task, prepare
@@ -55,8 +56,8 @@ class TestShapes:
         assert BALL.distance(BALL.centre + np.array([0, 0, 12.5])) == pytest.approx(1.5)
 
     def test_are_known_again_by_their_scan_s_name(self, tmp_path: Path) -> None:
-        names = list(synthesise_shapes(tmp_path, count=2, seed=5))
-        assert list(synthesise_shapes(tmp_path, count=2, seed=5)) == []
+        names = [name for name, _ in synthesise_pairs(tmp_path, KIND, make_shape_pair, count=2, seed=5)]
+        assert list(synthesise_pairs(tmp_path, KIND, make_shape_pair, count=2, seed=5)) == []
         shape = shape_of(names[1])
         image = read_volume(tmp_path / "images" / f"{names[1]}.nii.gz").data[0]
         label = read_volume(tmp_path / "labels" / f"{names[1]}.nii.gz").data[0]

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from ossnet_training.cli import main
 from ossnet_training.synthesis.abdomen_anatomy import LIVER_PARTS, Organ, make_abdomen
-from ossnet_training.synthesis.abdomen_contrast import scan_abdomen
-from ossnet_training.synthesis.abdomens import synthesise_abdomens
+from ossnet_training.synthesis.abdomen_contrast import make_abdomen_pair, scan_abdomen
 from ossnet_training.synthesis.heads import label_sources, scan_sources
 from ossnet_training.synthesis.label_heads import read_label_head
+from ossnet_training.synthesis.pairs import synthesise_pairs
 from ossnet_training.synthesis.pool import MANIFEST, describe, load_scan, read_manifest, write_scan
 from ossnet_training.synthesis.scan_heads import cluster_tissues
 from ossnet_training.synthesis.synthesise import SynthesisSettings, synthesise
@@ -170,15 +170,20 @@ class TestAbdomens:
         assert np.median(image[abdomen.organs == Organ.AIR]) < -900
 
     def test_repeat_by_seed_and_go_on_where_they_stopped(self, tmp_path: Path) -> None:
-        first = list(synthesise_abdomens(tmp_path / "a", count=2, seed=4))
-        (tmp_path / "a" / "labels" / f"{first[1].name}.nii.gz").unlink()
-        before = read_volume(tmp_path / "a" / "images" / f"{first[1].name}.nii.gz")
-        assert list(synthesise_abdomens(tmp_path / "a", count=2, seed=4)) == [first[1]]
-        again = read_volume(tmp_path / "a" / "images" / f"{first[1].name}.nii.gz")
-        label = read_volume(tmp_path / "a" / "labels" / f"{first[1].name}.nii.gz")
+        def make(folder: str) -> list:
+            return list(synthesise_pairs(tmp_path / folder, "abdomen", make_abdomen_pair, count=2, seed=4))
+
+        first = make("a")
+        (name, pair) = first[1]
+        label_file, image_file = (tmp_path / "a" / part / f"{name}.nii.gz" for part in ("labels", "images"))
+        before = read_volume(image_file)
+        label_file.unlink()
+        assert [again for again, _ in make("a")] == [name]
+        again, label = read_volume(image_file), read_volume(label_file)
         np.testing.assert_array_equal(before.data, again.data)
+        np.testing.assert_array_equal(again.data[0], pair.image)
         assert again.axis_codes == label.axis_codes == "LPS"
-        assert float(label.data.sum() * np.prod(label.spacing_mm) / 1e3) == pytest.approx(first[1].liver_ml, rel=1e-4)
+        assert float(label.data.sum() * np.prod(label.spacing_mm) / 1e3) == pytest.approx(pair.volume_ml, rel=1e-4)
 
     def test_are_made_by_code_alone(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["synthesise", str(tmp_path), "--anatomy", "abdomen", "--layout", "brats"]) == 2

@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from napari_ossnet.engine.errors import EngineError, InputError, WeightsError
+
+if TYPE_CHECKING:
+    from ossnet_training.synthesis.pairs import Pair
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,16 +212,20 @@ class Synthesise:
         {"brain": self._brains, "abdomen": self._abdomens, "shapes": self._shapes}[self.anatomy]()
 
     def _abdomens(self) -> None:
-        from ossnet_training.synthesis.abdomens import synthesise_abdomens
+        from ossnet_training.synthesis.abdomen_contrast import make_abdomen_pair
 
-        for entry in synthesise_abdomens(self.output, count=self.count, seed=self.seed):
-            print(f"{entry.name}: {entry.liver_ml:.0f} mL of liver", flush=True)
+        self._pairs("abdomen", make_abdomen_pair)
 
     def _shapes(self) -> None:
-        from ossnet_training.synthesis.shapes import synthesise_shapes
+        from ossnet_training.synthesis.shapes import KIND, make_shape_pair
 
-        for name in synthesise_shapes(self.output, count=self.count, seed=self.seed):
-            print(name, flush=True)
+        self._pairs(KIND, make_shape_pair)
+
+    def _pairs(self, kind: str, make: Callable[[int, int], Pair]) -> None:
+        from ossnet_training.synthesis.pairs import synthesise_pairs
+
+        for name, pair in synthesise_pairs(self.output, kind, make, count=self.count, seed=self.seed):
+            print(f"{name}: {pair.volume_ml:.1f} mL", flush=True)
 
     def _brains(self) -> None:
         from ossnet_training.synthesis.synthesise import SynthesisSettings, synthesise

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_ossnet.engine.phantom.random_fields import FloatArray, blurred, smooth_noise
-from ossnet_training.synthesis.abdomen_anatomy import LIVER_PARTS, Abdomen, Organ
+from ossnet_training.synthesis.abdomen_anatomy import LIVER_PARTS, Abdomen, Organ, make_abdomen
+from ossnet_training.synthesis.pairs import Pair
 
 Range = tuple[float, float]
 
@@ -62,6 +63,16 @@ _PHASES: tuple[dict[Organ, Range], ...] = (
         Organ.GUT_WALL: (45, 105),
     },
 )
+
+
+def make_abdomen_pair(seed: int, number: int) -> Pair:
+    """The abdomen of a number, scanned; equal numbers give equal scans."""
+    rng = np.random.default_rng([seed, number])
+    abdomen = make_abdomen(rng)
+    image, label = scan_abdomen(rng, abdomen)
+    # The model's axes are LPS, an affine's world is RAS.
+    i, j, k = abdomen.spacing_mm
+    return Pair(image=image, label=label, affine=np.diag([-i, -j, k, 1.0]))
 
 
 def scan_abdomen(rng: np.random.Generator, abdomen: Abdomen) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.phantom.random_fields import FloatArray, smooth_noise
-from napari_ossnet.engine.volume import write_mask, write_volume
+from ossnet_training.synthesis.pairs import Pair
 
+#: What scans of shapes are called.
+KIND = "shape"
 #: Voxels of 1 mm: the grid of the hippocampus recipe.
 SHAPE = (48, 64, 48)
 #: Voxels are averaged over so many points an axis: partial volume.
 _POINTS = 4
-_NAME = re.compile(r"shape_(\d+)_(\d+)")
+_NAME = re.compile(rf"{KIND}_(\d+)_(\d+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,7 @@ class AnalyticShape:
 
 
 def shape_of(name: str) -> AnalyticShape:
-    """The shape in a scan that `synthesise_shapes` named.
+    """The shape in the scan of a name.
 
     Raises:
         InputError: It is no such name.
@@ -58,32 +58,11 @@ def shape_of(name: str) -> AnalyticShape:
     return _draw_shape(_generator(int(match[1]), int(match[2])))
 
 
-def synthesise_shapes(output: Path, *, count: int, seed: int) -> Iterator[str]:
-    """Write ``images/<name>.nii.gz`` and ``labels/<name>.nii.gz`` of those that are not there yet, one by one.
-
-    Args:
-        output: Folder for both.
-        count: Number of scans.
-        seed: Seed of all of them; scan ``n`` depends on ``(seed, n)`` alone.
-
-    Raises:
-        InputError: The count or the seed makes no sense.
-        OutputError: The output can't be written.
-    """
-    if count < 1 or seed < 0:
-        raise InputError(f"Can't make {count} scans from seed {seed}; give a count from 1 and a seed from 0 on.")
-    place = (np.eye(4), (1, 1))
-    for number in range(count):
-        name = f"shape_{seed:03d}_{number:05d}"
-        label_file = output / "labels" / f"{name}.nii.gz"
-        if label_file.exists():
-            continue
-        rng = _generator(seed, number)
-        shape = _draw_shape(rng)
-        write_volume(output / "images" / f"{name}.nii.gz", _image(rng, shape), place)
-        # Last, so that a scan with a label is whole.
-        write_mask(label_file, shape.distance(_voxels()) < 0, place)
-        yield name
+def make_shape_pair(seed: int, number: int) -> Pair:
+    """The scan of a shape; equal numbers give equal scans, and `shape_of` its name gives the shape."""
+    rng = _generator(seed, number)
+    shape = _draw_shape(rng)
+    return Pair(image=_image(rng, shape), label=shape.distance(_voxels()) < 0, affine=np.eye(4))
 
 
 def _generator(seed: int, number: int) -> np.random.Generator:
