@@ -88,17 +88,18 @@ def draw_boxes(path: Path, scores: Mapping[str, Sequence[Score]]) -> None:
     from matplotlib.figure import Figure
 
     groups = [
-        (f"{name}\n{region}", [score for score in some if score.region == region])
+        (f"{name}, {region}", [score for score in some if score.region == region])
         for name, some in scores.items()
         for region in dict.fromkeys(score.region for score in some)
     ]
-    figure = Figure(figsize=(max(6.0, 1.1 * len(groups) + 2), 7), layout="constrained")
-    for axis, figure_name in zip(figure.subplots(2, 1), ("dice", "hd95_mm"), strict=True):
+    figure = Figure(figsize=(max(6.0, 0.36 * len(groups) + 2), 8), layout="constrained")
+    for axis, figure_name in zip(figure.subplots(2, 1, sharex=True), ("dice", "hd95_mm"), strict=True):
         values = [
             [getattr(s, figure_name) for s in some if math.isfinite(getattr(s, figure_name))] for _, some in groups
         ]
         axis.boxplot(values, tick_labels=[label for label, _ in groups], showmeans=True)
         axis.set_ylabel(_HEADINGS[figure_name])
         axis.grid(axis="y", alpha=0.3)
+    axis.tick_params(axis="x", rotation=90)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=110)
