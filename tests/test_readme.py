@@ -49,8 +49,12 @@ def test_both_lines_are_one_line_each() -> None:
 
 
 def test_every_option_of_segment_is_in_the_table() -> None:
-    table = set(re.findall(r"^\| `(-o|--[a-z]+)", README, flags=re.MULTILINE))
-    options = {f"--{name}" for name in Segment.__dataclass_fields__} - {"--images", "--output", "--batch"}
+    table = set(re.findall(r"^\| `(-o|--[a-z-]+)", README, flags=re.MULTILINE))
+    options = {f"--{name.replace('_', '-')}" for name in Segment.__dataclass_fields__} - {
+        "--images",
+        "--output",
+        "--batch",
+    }
     assert table == options | {"-o"}
 
 
