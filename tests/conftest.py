@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -133,21 +133,30 @@ def no_network_proxies() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def pfseg_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Untrained weights of PFSeg for the hippocampus task, as a file."""
-    import torch
+def untrained_weights(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
+    """Saves a network with random weights for the hippocampus task: its variant and name to its file."""
 
-    from napari_ossnet.engine.checkpoints import save_weights
-    from napari_ossnet.engine.model_card import ModelCard
-    from napari_ossnet.engine.networks.variants import build_network
-    from napari_ossnet.engine.tasks import get_task
+    def save(variant: str, name: str) -> Path:
+        import torch
 
-    torch.manual_seed(0)
-    task = get_task("hippocampus")
-    network = build_network("pfseg", task).eval()
-    path = tmp_path_factory.mktemp("pfseg") / "tiny-pfseg.safetensors"
-    card = ModelCard(
-        name="tiny-pfseg", title="PFSeg", task=task, variant="pfseg", network_config=network.config.to_dict()
-    )
-    save_weights(path, network, card, is_half_precision=True)
-    return path
+        from napari_ossnet.engine.checkpoints import save_weights
+        from napari_ossnet.engine.model_card import ModelCard
+        from napari_ossnet.engine.networks.variants import build_network
+        from napari_ossnet.engine.tasks import get_task
+
+        torch.manual_seed(0)
+        task = get_task("hippocampus")
+        network = build_network(variant, task).eval()
+        path = tmp_path_factory.mktemp("weights") / f"{name}.safetensors"
+        config = network.config.to_dict()
+        card = ModelCard(name=name, title=name.capitalize(), task=task, variant=variant, network_config=config)
+        save_weights(path, network, card)
+        return path
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def pfseg_weights(untrained_weights: Callable[[str, str], Path]) -> Path:
+    """Untrained weights of PFSeg, as a file."""
+    return untrained_weights("pfseg", "tiny-pfseg")

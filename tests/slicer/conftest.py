@@ -43,22 +43,9 @@ def a_volume_node(an_application: Application) -> Callable[..., object]:
 
 
 @pytest.fixture(scope="session")
-def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_weights(untrained_weights: Callable[[str, str], Path]) -> Path:
     """A small network with random weights for the hippocampus task, as a file."""
-    import torch
-
-    from napari_ossnet.engine.checkpoints import save_weights
-    from napari_ossnet.engine.model_card import ModelCard
-    from napari_ossnet.engine.networks.variants import build_network
-    from napari_ossnet.engine.tasks import get_task
-
-    torch.manual_seed(0)
-    task = get_task("hippocampus")
-    network = build_network("x", task).eval()
-    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    card = ModelCard(name="tiny", title="Tiny", task=task, variant="x", network_config=network.config.to_dict())
-    save_weights(path, network, card)
-    return path
+    return untrained_weights("x", "tiny")
 
 
 @pytest.fixture

@@ -61,6 +61,9 @@ def test_an_image_that_pfseg_has_restored_becomes_a_volume_of_its_own(
     middle = nodes.volume_to_affine(node) @ [31.5, 31.5, 31.5, 1]
     expected = OBLIQUE @ [*((np.array([36, 50, 34]) - 1) / 2), 1]
     assert np.allclose(middle, expected, atol=1.0)
+    # Along the scan's own axes, the second turned to the front; 64 voxels from the first to the last of 48, 64 and 48.
+    directions = OBLIQUE[:3, :3] / [0.9, 1.0, 1.2] * [1, -1, 1]
+    assert np.allclose(nodes.volume_to_affine(node)[:3, :3], directions * [47 / 63, 1.0, 47 / 63], atol=1e-6)
 
 
 def test_the_segments_equal_the_command_lines_mask(

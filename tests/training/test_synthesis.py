@@ -8,7 +8,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 from ossnet_training.cli import main
-from ossnet_training.synthesis.abdomen_anatomy import LIVER_PARTS, Organ, make_abdomen
+from ossnet_training.synthesis.abdomen_anatomy import make_abdomen
+from ossnet_training.synthesis.abdomen_canvas import LIVER_PARTS, Organ
 from ossnet_training.synthesis.abdomen_contrast import make_abdomen_pair, scan_abdomen
 from ossnet_training.synthesis.heads import label_sources, scan_sources
 from ossnet_training.synthesis.label_heads import read_label_head

@@ -51,22 +51,18 @@ class LocationError:
     vertices: int
 
 
-def location_errors(
-    source: str, factors: Sequence[int], *, data: str | None = None, device: str = "auto", limit: int = 0
-) -> list[LocationError]:
-    """The errors of a run's best weights, or of any weights, at each factor.
+def location_errors(source: str, factors: Sequence[int], *, device: str = "auto") -> list[LocationError]:
+    """The errors of a run's best weights at each factor, on its own validation cases.
 
     Args:
-        source: A run, a weights file, or a name in the catalogue.
+        source: A run on scans of shapes.
         factors: How many times finer than the scan's the voxels are.
-        data: Scans of shapes; None takes the run's.
         device: As `ossnet segment` takes it.
-        limit: Only the first so many cases; 0 takes all.
 
     Raises:
         EngineError: Weights or data can't be used, or the cases are no scans of shapes.
     """
-    cases, _ = cases_to_judge(source, data=data, split=None, limit=limit)
+    cases, _ = cases_to_judge(source, data=None, split=None)
     loaded = load_checkpoint(weights_of(source))
     parts: dict[int, list[np.ndarray]] = {factor: [] for factor in factors}
     for case in cases:

@@ -25,7 +25,7 @@ class MirroredField:
     """The mean of a field's logits and those of the mirror image's field at the mirrored location.
 
     Args of the constructor:
-        field: Of the scan; its attribute, too.
+        field: Of the scan; kept as ``field``.
         mirror: Of its mirror image.
         axis: Of the grid, across which it was mirrored.
         size: Grid voxels along it.

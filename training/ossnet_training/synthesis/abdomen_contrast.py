@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_ossnet.engine.phantom.random_fields import FloatArray, blurred, smooth_noise
-from ossnet_training.synthesis.abdomen_anatomy import LIVER_PARTS, Abdomen, Organ, make_abdomen
+from ossnet_training.synthesis.abdomen_anatomy import make_abdomen
+from ossnet_training.synthesis.abdomen_canvas import LIVER_PARTS, Abdomen, Organ
 from ossnet_training.synthesis.pairs import Pair
 
 Range = tuple[float, float]
