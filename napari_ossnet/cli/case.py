@@ -9,7 +9,7 @@ from pathlib import Path
 from napari_ossnet.cli.region import RegionChoice, box_around, parse_region
 from napari_ossnet.cli.reporters import Reporter, drive
 from napari_ossnet.engine.catalogue import find_weights, list_entries
-from napari_ossnet.engine.errors import InputError, WeightsError
+from napari_ossnet.engine.errors import WeightsError
 from napari_ossnet.engine.model_card import ModelCard, read_card
 from napari_ossnet.engine.results.measurement import Measurement
 from napari_ossnet.engine.results.segmentation import Segmentation
@@ -100,14 +100,31 @@ def run_case(
     for message in messages:
         reporter.event(message)
     return Case(
-        assignment=assignment, volume=volume, segmentation=segment_volume(session, network, volume, options, reporter)
+        assignment=assignment,
+        volume=volume,
+        segmentation=segment_volume(
+            session, network, volume, options, reporter, tuple(message.text for message in messages)
+        ),
     )
 
 
 def segment_volume(
-    session: SegmentationSession, network: Network, volume: Volume, options: RunOptions, reporter: Reporter
+    session: SegmentationSession,
+    network: Network,
+    volume: Volume,
+    options: RunOptions,
+    reporter: Reporter,
+    messages: tuple[str, ...] = (),
 ) -> Segmentation:
-    """Segments a scan that is already read, and refines the region that is asked for.
+    """Segments a scan that is already read, and refines the region that is asked for, if there is anything in it.
+
+    Args:
+        session: Does it.
+        network: The weights.
+        volume: The scan.
+        options: How.
+        reporter: Is told of every event.
+        messages: What the user was told when the scan was read; it goes into the report.
 
     Raises:
         EngineError: The scan can't be used, or the run failed.
@@ -123,6 +140,7 @@ def segment_volume(
         schedule=options.schedule,
         threshold=options.threshold,
         mirrored=options.mirrored,
+        messages=messages,
     )
     start, stop = (None, None) if options.region is None else parse_region(options.region, volume.shape)
     segmentation = drive(session.segment(request), reporter)
@@ -130,7 +148,8 @@ def segment_volume(
         return segmentation
     if start is None or stop is None:
         if segmentation.is_empty:
-            raise InputError("Nothing was found, so there is no object to refine; give a box with --region.")
+            reporter.fact("not-refined", "Nothing was found, so there is no object to refine: this is the whole scan.")
+            return segmentation
         start, stop = box_around(segmentation.labels)
     return drive(session.refine_region(start, stop, options.region.factor), reporter)
 
@@ -144,7 +163,9 @@ def show_summary(segmentation: Segmentation, reporter: Reporter) -> None:
     if segmentation.is_empty:
         lines = [f"Nothing was found at threshold {segmentation.threshold:g}: the mask is empty."]
     else:
-        lines = [_measured(part) for part in segmentation.measurements]
+        region = segmentation.region
+        place = "" if region is None else f" in the box {region.box_text}"
+        lines = [_measured(part, place) for part in segmentation.measurements]
     lines.append(
         f"Time: {times.elapsed_s:.1f} s on {report['device']}, first picture after {times.first_snapshot_s:.1f} s, "
         f"{segmentation.evaluated_locations:,} locations"
@@ -152,9 +173,9 @@ def show_summary(segmentation: Segmentation, reporter: Reporter) -> None:
     reporter.fact("result", "\n".join(lines), **values)
 
 
-def _measured(part: Measurement) -> str:
+def _measured(part: Measurement, place: str) -> str:
     surface, diameter = f"surface {part.surface_area_cm2:.1f} cm2", f"diameter {part.max_diameter_mm:.1f} mm"
-    return f"{part.title}: {part.volume_ml:.2f} mL, {surface}, {diameter}"
+    return f"{part.title}{place}: {part.volume_ml:.2f} mL, {surface}, {diameter}"
 
 
 def _check_task(name: str) -> None:

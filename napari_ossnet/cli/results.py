@@ -49,8 +49,12 @@ def write_results(case: Case, files: ResultFiles, session: SegmentationSession, 
     Raises:
         OutputError: A file can't be written.
     """
-    _write_mask(case, files.mask)
-    reporter.fact("mask", f"Mask: {files.mask}", path=str(files.mask))
+    if files.mask.suffix.lower() == DICOM_SUFFIX and case.segmentation.is_empty:
+        # A DICOM Segmentation must have a segment; numbers and report are there for whoever counts the negatives.
+        reporter.fact("mask", "Mask: none, since it is empty, which DICOM Segmentations can't be", path=None)
+    else:
+        _write_mask(case, files.mask)
+        reporter.fact("mask", f"Mask: {files.mask}", path=str(files.mask))
     if files.surface is not None:
         case = _write_surface(case, files.surface, files.wishes, session, reporter)
     if files.probability is not None:

@@ -176,6 +176,17 @@ def remove(name: str) -> Path:
     return path
 
 
+def preferred_entries(task: str | None = None, variant: str | None = None) -> list[CatalogueEntry]:
+    """What the catalogue has, in the order in which it is chosen where nobody has said which.
+
+    What is on this machine comes first, of it what the user fetched or imported, then the highest recorded Dice.
+    """
+    return sorted(
+        list_entries(task, variant),
+        key=lambda entry: (local_path(entry) is None, entry.is_bundled, -(entry.published_dice or 0.0)),
+    )
+
+
 def _best_path(task: str | None, variant: str | None) -> Path:
     path = local_path(_best_entry(task, variant))
     assert path is not None
@@ -183,11 +194,10 @@ def _best_path(task: str | None, variant: str | None) -> Path:
 
 
 def _best_entry(task: str | None, variant: str | None) -> CatalogueEntry:
-    """What the user fetched or imported before what is bundled, of these the one with the highest recorded Dice."""
-    entries = list_entries(task, variant)
-    local = [entry for entry in entries if local_path(entry) is not None]
-    if local:
-        return max(local, key=lambda entry: (not entry.is_bundled, entry.published_dice or 0.0))
+    """The first of ``preferred_entries``, if it is on this machine."""
+    entries = preferred_entries(task, variant)
+    if entries and local_path(entries[0]) is not None:
+        return entries[0]
     wanted = " ".join(part for part in (f"variant {variant}" if variant else "", f"for {task}" if task else "") if part)
     if not entries:
         known = sorted({f"{entry.task} ({entry.variant})" for entry in list_entries()})
@@ -195,8 +205,7 @@ def _best_entry(task: str | None, variant: str | None) -> CatalogueEntry:
             f"There are no weights {wanted}; the catalogue has {', '.join(known) or 'none'}; "
             "train some with ossnet-train, or import a file: ossnet weights import FILE."
         )
-    best = max(entries, key=lambda entry: entry.published_dice or 0.0)
-    raise WeightsError(f"There are no weights {wanted} on this machine yet; {_how_to_get(best)}.")
+    raise WeightsError(f"There are no weights {wanted} on this machine yet; {_how_to_get(entries[0])}.")
 
 
 def _how_to_get(entry: CatalogueEntry) -> str:

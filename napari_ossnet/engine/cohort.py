@@ -25,8 +25,10 @@ COLUMNS = (
     "case", "status", "volume_ml", "surface_area_cm2", "max_diameter_mm", "evaluated_locations", "first_snapshot_s",
     "elapsed_s", "peak_memory_bytes", "device", "weights", "weights_sha256", "error",
 )  # fmt: skip
-#: Words of file names that speak of a label map.
-_LABEL_WORDS = {"seg", "segmentation", "mask", "masks", "label", "labels"}
+#: Words of file names that speak of a label map; whole words, either case.
+LABEL_WORDS = {
+    "seg", "segmentation", "mask", "masks", "label", "labels", "gt", "truth", "parcellation", "aseg", "roi",
+}  # fmt: skip
 _DICOM_SUFFIX = ".dcm"
 
 _log = logging.getLogger(__name__)
@@ -41,7 +43,7 @@ class BatchCase:
 
 
 def find_cases(task: Task, source: Path) -> list[BatchCase]:
-    """The cases in a folder, by name: each subfolder with images or DICOM slices, and each image file.
+    """The cases in a folder, by name: each image file, and each subfolder with images, slices, or a series a modality.
 
     Label maps (by the words of their names) and, in a subfolder, images that speak of no modality of the task are left
     out where other images are. A folder of nothing but DICOM slices is one case.
@@ -51,8 +53,7 @@ def find_cases(task: Task, source: Path) -> list[BatchCase]:
     """
     if not source.is_dir():
         raise InputError(f"There is no folder {source}; --batch needs a folder with a folder or a file a case.")
-    folders = sorted(entry for entry in source.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    cases = [case for folder in folders if (case := _case_of_folder(task, folder)) is not None]
+    cases = [case for folder in _folders_in(source) if (case := _case_of_folder(task, folder)) is not None]
     cases += [BatchCase(name=stem_of(path), images=(str(path),)) for path in _images_in(source)]
     if not cases and _holds_dicom(source):
         return [BatchCase(name=source.resolve().name, images=(str(source),))]
@@ -65,6 +66,16 @@ def find_cases(task: Task, source: Path) -> list[BatchCase]:
     if doubled:
         raise InputError(f"Several images in {source} have the name {doubled[0]}; their masks would be one file.")
     return sorted(cases, key=lambda case: case.name)
+
+
+def folders_left_out(task: Task, source: Path) -> list[str]:
+    """Names of the subfolders in which there is no case, so that nobody takes them for done."""
+    return [folder.name for folder in _folders_in(source) if _case_of_folder(task, folder) is None]
+
+
+def is_named_as_labels(name: str) -> bool:
+    """Whether a file's name says that it holds labels and no scan."""
+    return bool(LABEL_WORDS.intersection(re.split(r"[\W_]+", name.lower())))
 
 
 def refuse_target(source: Path, target: Path) -> None:
@@ -108,13 +119,24 @@ def _case_of_folder(task: Task, folder: Path) -> BatchCase | None:
     if not images:
         if _holds_dicom(folder):
             return BatchCase(name=folder.name, images=(str(folder),))
-        _log.info("%s holds no image", folder)
-        return None
+        return _case_of_series(task, folder)
     telling = [path for path in images if guess_modality(task, path.name) is not None]
     chosen = telling if len(telling) >= task.channels else images
     for path in set(images) - set(chosen):
         _log.info("%s: %s is no image of the task %s", folder.name, path.name, task.name)
     return BatchCase(name=folder.name, images=tuple(str(path) for path in chosen))
+
+
+def _case_of_series(task: Task, folder: Path) -> BatchCase | None:
+    """A case whose DICOM series lie in folders of their own, as scanners export them: one a modality of the task."""
+    series = [inner for inner in _folders_in(folder) if _holds_dicom(inner)]
+    if len(series) != task.channels:
+        return None
+    return BatchCase(name=folder.name, images=tuple(str(inner) for inner in series))
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
 def _files_in(folder: Path) -> list[Path]:
@@ -133,7 +155,7 @@ def _images_in(folder: Path) -> list[Path]:
         # The voxels of an Analyze or NIfTI pair belong to its header.
         and not (path.suffix.lower() == ".img" and f"{path.stem.lower()}.hdr" in names)
     ]
-    scans = [path for path in images if not _LABEL_WORDS.intersection(re.split(r"[\W_]+", stem_of(path).lower()))]
+    scans = [path for path in images if not is_named_as_labels(stem_of(path))]
     for path in set(images) - set(scans if scans else images):
         _log.info("%s is taken for a label map and left out", path)
     return scans or images

@@ -65,12 +65,13 @@ class _Part:
         self.forget_validator()
 
 
-def fetch(url: str, target: Path) -> Generator[Progress, None, Path]:
+def fetch(url: str, target: Path, *, instead: str = "or open it in a browser") -> Generator[Progress, None, Path]:
     """Downloads a file and puts it in place when it is complete; what is missing is fetched on the next call.
 
     Args:
         url: An http or https address.
         target: Where the complete file goes; the bytes so far lie beside it in ``<name>.part``.
+        instead: What the user can do where it fails, which ends the sentence.
 
     Yields:
         Progress in bytes, about ten times a second.
@@ -86,7 +87,7 @@ def fetch(url: str, target: Path) -> Generator[Progress, None, Path]:
         part.path.replace(target)
         part.forget_validator()
     except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError) as error:
-        raise WeightsError(_sentence(url, part, error)) from error
+        raise WeightsError(f"{_sentence(url, part, error)}; {instead}.") from error
     except OSError as error:
         msg = (
             f"Can't write the download to {part.path} ({error.strerror or error}); free some space or set OSSNET_HOME."
@@ -235,4 +236,4 @@ def _sentence(url: str, part: _Part, error: Exception) -> str:
     else:
         reason = str(getattr(error, "reason", "") or error or type(error).__name__)
     kept = f"; the {part.size} bytes that came are kept, and the same command goes on from there" if part.size else ""
-    return f"Can't download {url} ({reason}){kept}; or fetch it with a browser and run: ossnet weights import FILE."
+    return f"Can't download {url} ({reason}){kept}"

@@ -222,7 +222,7 @@ class ScanRun:
             ),
             peak_memory_bytes=peak_memory_bytes(encoded.device),
             region=region,
-            messages=(*encoded.warnings, *self.messages),
+            messages=(*request.messages, *encoded.warnings, *self.messages),
         )
 
 

@@ -48,6 +48,12 @@ class SegmentRequest:
     threshold: float = 0.5
     #: Ask the scan's mirror image too and take the mean of both answers, at twice the cost; see ``fields/mirrored.py``.
     mirrored: bool = False
+    #: What there is to say about the scan already, e.g. by ``load_scan``; it goes into the report with the run's own.
+    messages: tuple[str, ...] = ()
+
+    def is_same_but_for_threshold(self, other: SegmentRequest) -> bool:
+        """Whether the other asks for the same scan, network and options."""
+        return self.volume is other.volume and replace(self, volume=other.volume, threshold=other.threshold) == other
 
 
 Encode = Callable[["SegmentRequest", "NetworkInUse | None"], "Generator[Event, None, EncodedScan]"]
@@ -75,6 +81,16 @@ class SegmentationSession:
         #: Points on finer voxels: by the factor where it is whole, so that boxes share them; else by the region.
         self._finer: dict[float | RegionOfScan, KnownPoints] = {}
         self._result: Segmentation | None = None
+        self._generation = 0
+
+    @property
+    def generation(self) -> int:
+        """Another number for every scan, network or option but the threshold.
+
+        Results of the number at hand share one field and its points: their threshold can be moved, a region of them
+        refined, their surface drawn. Those of an earlier number can only be kept.
+        """
+        return self._generation
 
     @property
     def result(self) -> Segmentation | None:
@@ -190,6 +206,7 @@ class SegmentationSession:
         """Forgets network, field and points, and gives their memory back."""
         from napari_ossnet.engine.device import release_memory
 
+        self._generation += 1
         self._encoded = self._request = self._known = self._result = None
         self._finer = {}
         release_memory()
@@ -206,6 +223,8 @@ class SegmentationSession:
 
         check_request(request)
         run = ScanRun()
+        if self._request is None or not self._request.is_same_but_for_threshold(request):
+            self._generation += 1
         if self._encoded is None or not self._encoded.serves(request):
             # The old field goes before the new one is built: two need not fit at once.
             network = None if self._encoded is None else self._encoded.network

@@ -36,7 +36,8 @@ def download_weights(entry: CatalogueEntry) -> Generator[Progress, None, Path]:
     if entry.url is None:
         raise WeightsError(f"The weights {entry.name} are not to be downloaded from anywhere; they are local ones.")
     file_name = entry.url.rpartition("/")[2]
-    path = yield from fetch(entry.url, ossnet_home() / "downloads" / file_name)
+    by_hand = "or fetch it with a browser and run: ossnet weights import FILE"
+    path = yield from fetch(entry.url, ossnet_home() / "downloads" / file_name, instead=by_hand)
     yield Progress(stage="weights")
     try:
         target = _store_published(path, entry)

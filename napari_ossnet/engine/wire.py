@@ -96,12 +96,12 @@ def _scan_words(words: Words) -> Words:
     return {name: words.get(name) for name in ("task", "images")}
 
 
-def request_from_words(words: Words, volume: Volume) -> SegmentRequest:
+def request_from_words(words: Words, scan: HandedScan) -> SegmentRequest:
     """The request of a ``segment`` command; what the command does not name keeps the request's default.
 
     Args:
         words: The command.
-        volume: Its scan, from ``scan_from_words``.
+        scan: Its scan, from ``scan_from_words``.
 
     Raises:
         InputError: A setting is unknown.
@@ -111,7 +111,8 @@ def request_from_words(words: Words, volume: Volume) -> SegmentRequest:
     if unknown:
         raise InputError(f"A segment command may have {', '.join(settings)}, not {', '.join(unknown)}.")
     chosen = {name: words[name] for name in settings if words.get(name) is not None}
-    return SegmentRequest(volume=volume, task=words["task"], **chosen)
+    messages = tuple(message.text for message in scan.messages)
+    return SegmentRequest(volume=scan.volume, task=words["task"], messages=messages, **chosen)
 
 
 def progress_to_words(progress: Progress) -> Words:

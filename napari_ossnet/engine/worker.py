@@ -187,7 +187,7 @@ class Worker:
         scan = self._scan_of(command)
         for message in scan.messages:
             self._send({**wire.message_to_words(message), "id": command.get("id")})
-        request = wire.request_from_words(command, scan.volume)
+        request = wire.request_from_words(command, scan)
         result: Segmentation = self._follow(command, self._session.segment(request), scan.volume.shape)
         words = wire.result_to_words(result, self._exchange)
         return {**words, "has_super_resolved_image": self._session.has_super_resolved_image}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,19 @@ def test_a_series_can_get_a_dicom_segmentation(
     read = pydicom.dcmread(mask)
     assert read.Modality == "SEG"
     assert int(read.pixel_array.sum()) == np.count_nonzero(np.asarray(nib.load(plain).dataobj))
+
+
+def test_a_negative_series_has_its_report_though_dicom_has_no_empty_segmentation(
+    ossnet: Run, some_weights: Callable[[str], str], a_data_folder: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("highdicom")
+    mask, report = tmp_path / "m.dcm", tmp_path / "r.json"
+    options = ("--weights", some_weights("hippocampus"), "--threshold", "0.999999", "--report", report)
+    outcome = ossnet("segment", a_data_folder / "dicom_head", "-o", mask, *options)
+    assert outcome.code == 0, outcome.err
+    assert "Mask: none" in outcome.out
+    assert not mask.exists()
+    assert json.loads(report.read_text(encoding="utf-8"))["volume_ml"] == 0
 
 
 @pytest.mark.parametrize("name", ["someones_epi.nii.gz", "FLAIR.nrrd", "minimal.nii.gz"])

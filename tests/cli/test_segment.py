@@ -206,6 +206,29 @@ class TestResults:
         assert not np.asarray(nib.load(tmp_path / "out" / "mask.nii.gz").dataobj).any()
         assert not (tmp_path / "s.stl").exists()
 
+    def test_nothing_to_refine_leaves_the_empty_mask_of_the_scan(
+        self, a_run: Run, some_images: dict[str, Path], tmp_path: Path
+    ) -> None:
+        outcome = a_run("--threshold", "0.999999", "--upscale", "2")
+        assert outcome.code == 0, outcome.err
+        assert "no object to refine" in outcome.out
+        mask = nib.load(tmp_path / "out" / "mask.nii.gz")
+        assert mask.shape == nib.load(some_images["flair"]).shape
+        assert not np.asarray(mask.dataobj).any()
+
+    def test_what_was_said_about_the_images_is_in_the_report(
+        self, ossnet: Run, small_weights: Path, some_images: dict[str, Path], tmp_path: Path
+    ) -> None:
+        # A T2 on slices twice as thick.
+        t2 = nib.load(some_images["t2"])
+        nib.save(
+            nib.Nifti1Image(np.asarray(t2.dataobj)[..., ::2], t2.affine @ np.diag([1, 1, 2, 1])), some_images["t2"]
+        )
+        report = tmp_path / "r.json"
+        outcome = ossnet("segment", *some_images.values(), "-o", tmp_path / "m.nii.gz", "--report", report)
+        assert outcome.code == 0, outcome.err
+        assert any("resampled" in text for text in json.loads(report.read_text(encoding="utf-8"))["messages"])
+
     def test_a_coarser_step_asks_fewer_locations(self, a_run: Run, tmp_path: Path) -> None:
         counts = []
         for step in ("1", "2"):

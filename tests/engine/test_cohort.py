@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from napari_ossnet.engine.cohort import find_cases, refuse_target, write_table
+from napari_ossnet.engine.cohort import find_cases, folders_left_out, refuse_target, write_table
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.tasks import TASKS
 
@@ -45,7 +45,7 @@ class TestFindingCases:
             (tmp_path / name).touch()
         assert [case.name for case in find_cases(TASKS["lits"], tmp_path)] == ["one", "two"]
 
-    @pytest.mark.parametrize("label", ["seg", "ct_mask", "Label", "ct-segmentation", "ct.seg"])
+    @pytest.mark.parametrize("label", ["seg", "ct_mask", "Label", "ct-segmentation", "ct.seg", "ct_gt"])
     def test_a_task_of_one_image_leaves_labels_out_too(self, tmp_path: Path, label: str) -> None:
         touch(tmp_path, "p1/ct.nii.gz", f"p1/{label}.nii.gz")
         assert names_of(tmp_path) == {"p1": ["ct.nii.gz"]}
@@ -77,6 +77,15 @@ class TestFindingCases:
         touch(tmp_path, "docs/readme.txt", "empty/.DS_Store", "hidden/.1.dcm", "disc/DICOMDIR", "p1/ct.nii")
         (tmp_path / "disc" / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
         assert names_of(tmp_path) == {"p1": ["ct.nii"]}
+
+        assert folders_left_out(TASKS["lits"], tmp_path) == ["disc", "docs", "empty", "hidden"]
+
+    def test_series_in_folders_of_their_own_are_the_images_of_a_case(self, tmp_path: Path) -> None:
+        touch(tmp_path, "p1/ct/1.dcm", "p1/ct/2.dcm", "p1/notes/readme.txt", "p2/early/1.dcm", "p2/late/1.dcm")
+        assert names_of(tmp_path) == {"p1": ["ct"]}
+        assert folders_left_out(TASKS["lits"], tmp_path) == ["p2"], "which of the two is meant is not for us to guess"
+        touch(tmp_path, *(f"brain/{name}/1.dcm" for name in MODALITIES))
+        assert sorted(names_of(tmp_path, "brats")["brain"]) == sorted(MODALITIES)
 
     def test_files_beside_folders_are_cases_too(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         touch(tmp_path, "p2/ct.nii", "p1.nii.gz", "p3.mha")

@@ -150,7 +150,7 @@ def test_a_part_that_is_longer_than_the_file_is_thrown_away(a_server: Server, tm
 
 def test_a_missing_file_is_asked_for_once_and_named(a_server: Server, tmp_path: Path) -> None:
     a_server.status = 404
-    with pytest.raises(WeightsError, match=r"127\.0\.0\.1.*404 Not Found.*ossnet weights import"):
+    with pytest.raises(WeightsError, match=r"127\.0\.0\.1.*404 Not Found.*in a browser"):
         finish(fetch(url_of(a_server), tmp_path / "weights.pt"))
     assert len(a_server.requests) == 1
     assert list(tmp_path.iterdir()) == []

@@ -14,23 +14,19 @@ class GridField:
 
     Args of the constructor:
         logits: (classes, i, j, k) on the device where locations will lie.
-        scale: Grid voxels a voxel of ``logits`` covers on each axis; (1, 1, 1) where it is the network's own grid.
     """
 
-    def __init__(self, logits: Tensor, scale: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> None:
+    def __init__(self, logits: Tensor) -> None:
         self.device = logits.device
         self.class_count = logits.shape[0]
         # Eight neighbours with their weights and indices, then their sum.
         self.bytes_per_location = 8 * (8 + 4) * 4 + 4 * self.class_count
         self._logits = logits.detach().float()[None].contiguous(memory_format=torch.channels_last_3d)
-        self._scale = torch.tensor(scale, dtype=torch.float32, device=logits.device)
 
     @torch.no_grad()
     def query(self, locations: Locations) -> Logits:
         """Logits (n, classes) float32 of locations (n, 3), grid frame; outside the grid the nearest border value."""
-        # Cell-centred: faces meet faces.
-        cells = (locations.to(torch.float32) + 0.5) / self._scale - 0.5
-        return sample_trilinear(self._logits, cells[None])[0]
+        return sample_trilinear(self._logits, locations.to(torch.float32)[None])[0]
 
     def prior(self, locations: Locations) -> Tensor | None:
         """None: a dense network has no cheaper opinion than its logits."""

@@ -66,6 +66,8 @@ class Numbers:
     measurements: tuple[Measurement, ...]
     objects: tuple[ObjectNumbers, ...]
     uncertainty: ThresholdUncertainty | None = None
+    #: Scan voxels of the refined box that was measured; empty for the whole scan.
+    box: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """What a report adds: ``objects`` and ``uncertainty``, as plain JSON values."""
@@ -113,7 +115,8 @@ def numbers_of(
     for item in segmentation.measurements:
         large = [piece for piece in components(draw(item.label)) if piece.volume_mm3 / 1000 >= least_ml]
         objects += [_numbers(segmentation, item, number + 1, piece) for number, piece in enumerate(large)]
-    return Numbers(measurements=segmentation.measurements, objects=tuple(objects), uncertainty=uncertainty)
+    box = "" if segmentation.region is None else segmentation.region.box_text
+    return Numbers(measurements=segmentation.measurements, objects=tuple(objects), uncertainty=uncertainty, box=box)
 
 
 def _numbers(segmentation: Segmentation, item: Measurement, number: int, piece: Mesh) -> ObjectNumbers:
@@ -148,6 +151,7 @@ COLUMNS = (
     "axial_across_mm",
     "axial_product_mm2",
     "axial_slice",
+    "box",
 )
 
 
@@ -171,7 +175,7 @@ def numbers_as_rows(numbers: Numbers) -> list[dict[str, Any]]:
             }
         )
         rows += [_object_row(entry) for entry in numbers.objects if entry.name == item.name]
-    return [{column: row.get(column, "") for column in COLUMNS} for row in rows]
+    return [{column: row.get(column, "") for column in COLUMNS} | {"box": numbers.box} for row in rows]
 
 
 def _object_row(entry: ObjectNumbers) -> dict[str, Any]:

@@ -55,6 +55,11 @@ class RegionOfScan:
     stop: tuple[int, int, int]
     factor: float
 
+    @property
+    def box_text(self) -> str:
+        """The scan voxels as the command line takes them, e.g. ``40:72,50:82,30:62``."""
+        return ",".join(f"{first}:{last}" for first, last in zip(self.start, self.stop, strict=True))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timings:

@@ -26,8 +26,6 @@ class FinishedSurface:
 
     mesh: Mesh
     sentences: tuple[str, ...]
-    #: The largest distance that smoothing and thinning caused, in mm.
-    largest_deviation_mm: float = 0.0
 
 
 def finish_surface(mesh: Mesh, wishes: SurfaceWishes) -> FinishedSurface:
@@ -44,8 +42,4 @@ def finish_surface(mesh: Mesh, wishes: SurfaceWishes) -> FinishedSurface:
     from napari_ossnet.engine.surfaces.surface_simplification import simplify
 
     changed = simplify(mesh, faces=wishes.faces, smoothing=wishes.smoothing)
-    return FinishedSurface(
-        mesh=changed.mesh,
-        sentences=(*sentences, changed.sentence),
-        largest_deviation_mm=changed.largest_deviation_mm,
-    )
+    return FinishedSurface(mesh=changed.mesh, sentences=(*sentences, changed.sentence))

@@ -24,10 +24,3 @@ def test_between_voxels_it_is_trilinear_and_outside_it_goes_on_as_at_the_border(
     expected = (0.75 * (logits[0, 1, 2, 3] + logits[0, 2, 2, 3]) + 0.25 * (logits[0, 1, 2, 4] + logits[0, 2, 2, 4])) / 2
     torch.testing.assert_close(found[0, 0], expected)
     torch.testing.assert_close(found[1, 0], logits[0, 0, 4, 2])
-
-
-def test_a_coarser_grid_covers_the_same_box_face_to_face() -> None:
-    fine = GridField(torch.arange(4.0).repeat_interleave(2)[None, :, None, None].expand(1, 8, 2, 2))
-    coarse = GridField(torch.arange(4.0)[None, :, None, None].expand(1, 4, 1, 1), scale=(2.0, 2.0, 2.0))
-    centre_of_a_pair = torch.tensor([[2.5, 0.5, 0.5]])
-    torch.testing.assert_close(coarse.query(centre_of_a_pair), fine.query(centre_of_a_pair))

@@ -24,6 +24,32 @@ def test_the_mask_is_the_object_in_the_scans_own_grid(a_session, a_turned_volume
     assert set(np.unique(result.labels)) == {0, 2}
 
 
+def test_the_generation_tells_whether_a_result_s_field_is_at_hand(a_session, a_volume, a_turned_volume, toy):
+    toy.run(a_session.segment(toy.request(a_volume)))
+    first = a_session.generation
+
+    toy.run(a_session.rethreshold(0.7))
+    toy.run(a_session.segment(toy.request(a_volume)))
+    assert a_session.generation == first
+
+    toy.run(a_session.segment(toy.request(a_volume, step=2)))
+    second = a_session.generation
+    steps = a_session.segment(toy.request(a_turned_volume))
+    next(steps)
+    steps.close()
+    assert len({first, second, a_session.generation}) == 3, "a cancelled run has let go of the scan before, too"
+
+    third = a_session.generation
+    a_session.release()
+    assert a_session.generation != third
+
+
+def test_what_was_said_before_a_run_is_in_its_report(a_session, a_volume, toy):
+    _, result = toy.run(a_session.segment(toy.request(a_volume, messages=("The rest is blank.",))))
+
+    assert result.report()["messages"][0] == "The rest is blank."
+
+
 def test_every_snapshot_lies_where_its_affine_says(a_session, a_turned_volume, toy):
     events, _ = toy.run(a_session.segment(toy.request(a_turned_volume)))
 

@@ -63,19 +63,24 @@ def test_what_is_wrong_with_a_scan_is_said(a_volume, an_exchange, change, said):
         wire.scan_from_words({**words_of(a_volume, an_exchange), **change}, an_exchange)
 
 
+def handed(volume, *messages):
+    return wire.HandedScan({}, volume, [Message(text=text) for text in messages])
+
+
 def test_a_command_without_images_or_with_unknown_settings_is_refused(a_volume, an_exchange):
     with pytest.raises(InputError, match="images"):
         wire.scan_from_words({"task": "hippocampus"}, an_exchange)
     with pytest.raises(InputError, match="thresholds"):
-        wire.request_from_words({**words_of(a_volume, an_exchange), "thresholds": 0.4}, a_volume)
+        wire.request_from_words({**words_of(a_volume, an_exchange), "thresholds": 0.4}, handed(a_volume))
 
 
 def test_settings_reach_the_request_and_missing_ones_keep_its_defaults(a_volume, an_exchange):
     words = {**words_of(a_volume, an_exchange), "threshold": 0.3, "device": "cpu", "memory_bytes": None}
 
-    request = wire.request_from_words(words, a_volume)
+    request = wire.request_from_words(words, handed(a_volume, "The rest is blank."))
 
     assert (request.threshold, request.device, request.memory_bytes, request.step) == (0.3, "cpu", None, 1)
+    assert request.messages == ("The rest is blank.",)
 
 
 def test_events_are_plain_words():
