@@ -10,7 +10,7 @@ from typing import Any
 from napari_ossnet.engine.case_files import CaseFiles, Making
 from napari_ossnet.engine.catalogue import find_weights
 from napari_ossnet.engine.checksums import sha256_of
-from napari_ossnet.engine.cohort import BatchCase, find_cases, refuse_target, write_table
+from napari_ossnet.engine.cohort import BatchCase, find_cases, folders_left_out, refuse_target, write_table
 from napari_ossnet.engine.device import parse_memory
 from napari_ossnet.engine.errors import EngineError
 from napari_ossnet.engine.events import Progress
@@ -64,7 +64,9 @@ def batch_steps(
         yield row
         write_table(target)
     write_table(target)
-    return f"{len(cases) - failed} of {len(cases)} cases done, {failed} failed; table: {target / 'results.csv'}"
+    left_out = folders_left_out(task, source)
+    note = f"; no image of a case in {', '.join(left_out)}" if left_out else ""
+    return f"{len(cases) - failed} of {len(cases)} cases done, {failed} failed; table: {target / 'results.csv'}{note}"
 
 
 def _case_steps(
@@ -73,7 +75,8 @@ def _case_steps(
     try:
         assignment = assign_images(task, case.images)
         yield Progress(stage="preparing")
-        volume, _ = load_scan(task, assignment)
+        # The first message says which file is which, as the report does.
+        volume, (_, *messages) = load_scan(task, assignment)
         request = SegmentRequest(
             volume=volume,
             task=task.name,
@@ -83,6 +86,7 @@ def _case_steps(
             step=settings.step,
             threshold=settings.threshold,
             mirrored=settings.mirrored,
+            messages=tuple(message.text for message in messages),
         )
         result = yield from progress_only(session.segment(request))
     except EngineError as error:
@@ -94,7 +98,5 @@ def _case_steps(
     with atomic_path(files.report) as temporary:
         temporary.write_text(json.dumps({**result.report(), "images": images}, indent=2) + "\n", encoding="utf-8")
     files.close()
-    elapsed_s = result.timings.elapsed_s
-    return BatchRow(
-        case=case.name, outcome=f"done in {elapsed_s:.0f} s", volume_ml=result.whole.volume_ml, elapsed_s=elapsed_s
-    )
+    outcome = f"done in {result.timings.elapsed_s:.0f} s"
+    return BatchRow(case=case.name, outcome=outcome, volume_ml=result.whole.volume_ml)

@@ -109,6 +109,8 @@ class Controller:
         settings, chosen = self.store.settings, self.store.state.chosen_weights
         if chosen is None or self.store.state.is_busy:
             return
+        # The session goes on to other scans: of the one in the window nothing can be moved or refined any more.
+        self.runs.release()
         self.store.update(batch=())
         self.jobs.start(
             Job.BATCH,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Generator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,13 +18,14 @@ from napari_ossnet.engine.events import Progress
 from napari_ossnet.engine.files.atomic import atomic_path
 from napari_ossnet.engine.results.segmentation import Segmentation
 from napari_ossnet.engine.session import SegmentationSession
-from napari_ossnet.widget.jobs import ScanMemory, ScanOrder
+from napari_ossnet.widget.jobs import ScanMemory, ScanOrder, measure_steps
 from napari_ossnet.widget.state import MeasurementRow
 
 if TYPE_CHECKING:
     from napari_ossnet.engine.surfaces.surface import Mesh
 
 COLUMNS = ("Class", "Volume (mL)", "Surface (cm2)", "Largest diameter (mm)")
+BOX_COLUMN = "Box (voxels)"
 MASK_FILTER = "NIfTI (*.nii.gz *.nii);;Segments for Slicer (*.seg.nrrd);;NRRD (*.nrrd);;MetaImage (*.mha);;MGZ (*.mgz)"
 SURFACE_FILTER = "STL (*.stl);;PLY (*.ply);;OBJ (*.obj);;VTP (*.vtp);;glTF (*.glb)"
 REPORT_FILTER = "Page with pictures (*.html);;JSON (*.json)"
@@ -82,7 +84,7 @@ def report_steps(
     segmentation: Segmentation,
     order: ScanOrder,
     memory: ScanMemory,
-    edited: tuple[MeasurementRow, ...],
+    edited: np.ndarray | None,
     session: SegmentationSession | None,
 ) -> Generator[Any, None, str]:
     """Writes the report, as a page with pictures or as JSON; returns what to tell the user.
@@ -92,7 +94,7 @@ def report_steps(
         segmentation: The result.
         order: What was segmented.
         memory: Makes the scan of it, whose slices are in the page.
-        edited: The numbers of labels that were edited by hand; empty if they were not.
+        edited: The labels if they were edited by hand, which are measured anew; None if they were not.
         session: Has the field still, and says what another threshold would make of it; None where it has not.
 
     Raises:
@@ -107,8 +109,9 @@ def report_steps(
         uncertainty = yield from session.uncertainty(lower, higher, segmentation)
     numbers = numbers_of(segmentation, uncertainty=uncertainty)
     yield Progress(stage="measuring")
-    if edited:
-        segmentation = replace(segmentation, messages=(*segmentation.messages, _edited_sentence(edited)))
+    rows = () if edited is None else (yield from measure_steps(edited, segmentation))
+    if rows:
+        segmentation = replace(segmentation, messages=(*segmentation.messages, _edited_sentence(rows)))
     images = {name: _origin_of(source) for name, source in order.sources}
     if Path(path).suffix.lower() == ".html":
         from napari_ossnet.engine.results.report_page import write_report_page
@@ -118,7 +121,7 @@ def report_steps(
         write_report_page(path, volume, segmentation, images, numbers)
     else:
         content = {**segmentation.report(), **numbers.as_dict(), "images": images}
-        content |= {"is_edited_by_hand": bool(edited), "edited_measurements": [asdict(row) for row in edited]}
+        content |= {"is_edited_by_hand": bool(rows), "edited_measurements": [asdict(row) for row in rows]}
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return f"Saved the report to {path}."
@@ -136,23 +139,32 @@ def save_table(path: str, rows: tuple[MeasurementRow, ...]) -> str:
 
 
 def table_text(rows: tuple[MeasurementRow, ...], separator: str = "\t") -> str:
-    """The table as text, one line a class, ready for a spreadsheet."""
+    """The table as text, one line a class, ready for a spreadsheet; numbers of a box tell which one."""
     text = io.StringIO()
     writer = csv.writer(text, delimiter=separator, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    has_box = any(row.box for row in rows)
+    writer.writerow((*COLUMNS, BOX_COLUMN) if has_box else COLUMNS)
     for row in rows:
-        writer.writerow(
-            [row.title, f"{row.volume_ml:.3f}", f"{row.surface_area_cm2:.2f}", f"{row.max_diameter_mm:.1f}"]
-        )
+        values = [row.title, f"{row.volume_ml:.3f}", f"{row.surface_area_cm2:.2f}", f"{row.max_diameter_mm:.1f}"]
+        writer.writerow([*values, row.box] if has_box else values)
     return text.getvalue()
 
 
-def with_suffix(path: str, chosen_filter: str) -> str:
-    """The path with the suffix of the chosen file type, where the user gave none."""
-    if Path(path).suffix:
+def with_suffix(path: str, chosen_filter: str, all_filters: str) -> str:
+    """The path with the suffix of the chosen file type, unless it ends in one that such a file can have.
+
+    Args:
+        path: As the user has typed it; dots in a name (``smith_2024.05.12``) are no suffix.
+        chosen_filter: The file type, as Qt writes it: ``NIfTI (*.nii.gz *.nii)``.
+        all_filters: All types that were offered.
+    """
+    if path.lower().endswith(tuple(_suffixes_of(all_filters))):
         return path
-    suffix = chosen_filter[chosen_filter.index("*") + 1 :].split()[0].rstrip(")")
-    return path + suffix
+    return path + _suffixes_of(chosen_filter)[0]
+
+
+def _suffixes_of(filters: str) -> list[str]:
+    return re.findall(r"\*(\.[\w.]+)", filters)
 
 
 def _write_mesh(path: str, mesh: Mesh) -> None:

@@ -46,12 +46,14 @@ class SurfaceFrame:
         faces: (f, 3) int32.
         values: (v,) float32, 0 to 1: where on the surface layer's colormap the vertex's class lies.
         transform: Keyword arguments that place the layer.
+        is_thinned: Whether it has fewer triangles than the exact one, and must not be saved.
     """
 
     vertices: np.ndarray
     faces: np.ndarray
     values: np.ndarray
     transform: dict[str, Any]
+    is_thinned: bool
 
 
 Frame = LabelsFrame | SurfaceFrame
@@ -128,9 +130,10 @@ class FrameMaker:
         from napari_ossnet.engine.surfaces.surface import extract_surface
 
         several = len(self._task.classes) > 1
-        parts = []
+        parts, exact_faces = [], 0
         for index, segment in enumerate(self._task.classes):
             mesh = extract_surface(source, segment.label if several else None)
+            exact_faces += len(mesh.faces)
             vertices, faces = thinned(mesh.vertices_world, mesh.faces, MOST_FACES // len(self._task.classes))
             parts.append((vertices, faces, np.full(len(vertices), class_value(index, len(self._task.classes)))))
         vertices, faces, values = _joined(parts)
@@ -140,6 +143,7 @@ class FrameMaker:
             faces=faces.astype(np.int32),
             values=values.astype(np.float32),
             transform=transform,
+            is_thinned=len(faces) < exact_faces,
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -50,7 +50,6 @@ class RunOptions:
     """How to segment; the fields mean what they mean in ``SegmentRequest``."""
 
     weights: str
-    variant: str | None = None
     device: str = "auto"
     memory_bytes: int | None = None
     step: int = 1
@@ -121,13 +120,13 @@ def segment_steps(
     request = SegmentRequest(
         volume=volume,
         task=order.task.name,
-        variant=options.variant,
         weights=options.weights,
         device=options.device,
         memory_bytes=options.memory_bytes,
         step=options.step,
         threshold=options.threshold,
         mirrored=options.mirrored,
+        messages=tuple(message.text for message in messages),
     )
     return (yield from FrameMaker(order.task, order.placement).through(session.segment(request)))
 
@@ -166,15 +165,16 @@ def device_steps() -> Generator[Any, None, list[Any]]:
     return list(list_devices())
 
 
-def measure_steps(mask: np.ndarray, affine: np.ndarray, task: Task) -> Generator[Any, None, tuple[MeasurementRow, ...]]:
-    """The numbers of a mask that somebody has edited."""
+def measure_steps(mask: np.ndarray, segmentation: Segmentation) -> Generator[Any, None, tuple[MeasurementRow, ...]]:
+    """The numbers of a mask that somebody has edited, where that of a result was."""
     from napari_ossnet.widget.mask_numbers import measure_mask
 
     rows = []
-    labels = [(segment.title, segment.label) for segment in task.classes]
+    labels = [(segment.title, segment.label) for segment in segmentation.task.classes]
     for title, label in labels if len(labels) == 1 else [("Whole object", None), *labels]:
         yield Progress(stage="measuring")
-        rows.append(measure_mask(title, mask > 0 if label is None else mask == label, affine))
+        row = measure_mask(title, mask > 0 if label is None else mask == label, segmentation.affine)
+        rows.append(replace(row, box=_box_of(segmentation)))
     return tuple(rows)
 
 
@@ -186,9 +186,14 @@ def rows_of(segmentation: Segmentation) -> tuple[MeasurementRow, ...]:
             volume_ml=item.volume_ml,
             surface_area_cm2=item.surface_area_cm2,
             max_diameter_mm=item.max_diameter_mm,
+            box=_box_of(segmentation),
         )
         for item in segmentation.measurements
     )
+
+
+def _box_of(segmentation: Segmentation) -> str:
+    return "" if segmentation.region is None else segmentation.region.box_text
 
 
 def call_steps(function: Any, *arguments: Any) -> Generator[Any, None, Any]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_ossnet.engine.cohort import is_named_as_labels
 from napari_ossnet.engine.volume import Volume, read_volume, stem_of
 from napari_ossnet.widget.layers import (
     Placement,
@@ -26,8 +26,6 @@ LayerTuple = tuple[np.ndarray, dict[str, Any], str]
 
 #: More channels than this are a time series: one layer with a slider.
 MOST_LAYERS = 8
-#: Words in a name that say that a file holds labels; whole words, either case.
-LABEL_WORDS = {"seg", "segmentation", "mask", "label", "labels", "gt", "truth", "parcellation", "aseg", "roi"}
 #: Whole numbers of at most this many different values are labels whatever the name says.
 MOST_LABELS = 8
 #: Window of a CT, HU: abdomen, level 40, width 400.
@@ -67,8 +65,7 @@ def is_label_map(volume: Volume, name: str) -> bool:
     data = volume.data[0]
     if data.min() < 0 or data.max() > 65535 or (data != np.round(data)).any():
         return False
-    words = set(re.split(r"[_\-.\s]+", name.lower()))
-    return bool(words & LABEL_WORDS) or len(np.unique(data)) <= MOST_LABELS
+    return is_named_as_labels(name) or len(np.unique(data)) <= MOST_LABELS
 
 
 def demo_layers() -> list[LayerTuple]:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Says of a layer that it shows a result, so that it is not offered as an image and can be found again.
 RESULT_KEY = "ossnet_result"
+#: Says of a surface layer that it is coarser than the surface itself, for the window's sake.
+THINNED_KEY = "ossnet_thinned"
 _TRANSFORM = ("scale", "translate", "affine", "units", "axis_labels")
 
 
@@ -29,6 +31,9 @@ class Shown:
 
     labels: tuple[np.ndarray, dict[str, Any]] | None
     surface: tuple[tuple[np.ndarray, ...], dict[str, Any]] | None
+    placement: Placement
+    is_edited: bool
+    is_thinned: bool
     extra: Any = None
 
 
@@ -63,6 +68,8 @@ class ResultLayers:
         self.name = name
         self.task = task
         self.placement = placement
+        #: Of the labels that are shown, which a run that has no picture yet is not.
+        self._shown_placement = placement
         self.labels: Labels | None = None
         self.surface: Surface | None = None
         #: Scan voxels between two samples of the labels that are shown.
@@ -70,8 +77,11 @@ class ResultLayers:
         self._previous: Shown | None = None
         self._is_surface_wanted = True
         self._is_surface_empty = False
+        self._is_thinned = False
         #: What ``finish`` was given with the result that is shown.
         self.extra: Any = None
+        #: Whether the labels were edited by hand since they were shown.
+        self.is_edited = False
         self._history = (0, 0)
         self._is_setting = False
         #: What was selected before layers of ours were added, until it is again.
@@ -99,6 +109,7 @@ class ResultLayers:
         if self.surface is not None and self._is_removed(self.surface):
             self.surface, self._is_surface_wanted = None, False
         if self._is_surface_wanted:
+            self._is_thinned = frame.is_thinned
             self._set_surface((frame.vertices, frame.faces, frame.values), frame.transform)
 
     def finish(self, extra: Any) -> None:
@@ -115,9 +126,12 @@ class ResultLayers:
             return None
         self._forget_removed_layers()
         previous, self._previous = self._previous, self._shown()
+        self.placement = previous.placement
         if previous.labels is not None:
             self._set_labels(*previous.labels)
+            self.is_edited = previous.is_edited
         if previous.surface is not None:
+            self._is_thinned = previous.is_thinned
             self._set_surface(*previous.surface)
         self.extra = previous.extra
         return previous.extra
@@ -126,7 +140,7 @@ class ResultLayers:
         """The labels as they are shown now, edits included, in the scan's axis order; None without a layer."""
         if self.labels is None:
             return None
-        return self.placement.to_scan(np.asarray(self.labels.data))
+        return self._shown_placement.to_scan(np.asarray(self.labels.data))
 
     def disconnect(self) -> None:
         """Listens to viewer and layers no more."""
@@ -141,10 +155,14 @@ class ResultLayers:
         return Shown(
             labels=None if labels is None else (labels.data, _transform_now(labels)),
             surface=None if surface is None else (surface.data, _transform_now(surface)),
+            placement=self._shown_placement,
+            is_edited=self.is_edited,
+            is_thinned=self._is_thinned,
             extra=self.extra,
         )
 
     def _set_labels(self, data: np.ndarray, transform: dict[str, Any]) -> None:
+        self.is_edited, self._shown_placement = False, self.placement
         if self.labels is None or self._is_removed(self.labels):
             self.labels = self._new_labels(data, transform)
             self._add(self.labels)
@@ -170,6 +188,7 @@ class ResultLayers:
             self._add(self.surface)
             return
         self._rename(self.surface, f"{self.name}, surface")
+        self.surface.metadata[THINNED_KEY] = self._is_thinned
         _move(self.surface, transform, lambda layer: setattr(layer, "data", data))
         self._fit_display()
 
@@ -212,7 +231,11 @@ class ResultLayers:
             ),
             contrast_limits=(0, 1),
             shading="smooth",
-            metadata={METADATA_KEY: self.placement, RESULT_KEY: f"{self.name}, surface"},
+            metadata={
+                METADATA_KEY: self.placement,
+                RESULT_KEY: f"{self.name}, surface",
+                THINNED_KEY: self._is_thinned,
+            },
             **transform,
         )
 
@@ -259,6 +282,7 @@ class ResultLayers:
 
     def _on_edited(self, event: Any = None) -> None:
         self._history = _history_of(self.labels)
+        self.is_edited = True
         self.edited.emit()
 
     def _on_drawn(self, event: Any = None) -> None:

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import (
     QFormLayout,
     QGridLayout,
     QHeaderView,
+    QMessageBox,
     QTableWidget,
     QTableWidgetItem,
     QVBoxLayout,
@@ -20,7 +21,7 @@ from qtpy.QtWidgets import (
 from superqt import QLabeledDoubleSlider
 
 from napari_ossnet.widget import exports
-from napari_ossnet.widget.forms import Note, button, leave_wheel_to_form
+from napari_ossnet.widget.forms import Choice, Note, button, leave_wheel_to_form
 from napari_ossnet.widget.state import Job, MeasurementRow, State
 
 HEADERS = ("Class", "mL", "cm²", "Ø mm")
@@ -32,6 +33,8 @@ class ResultSection(QWidget):
     """Result."""
 
     threshold_moved = Signal(float)
+    #: The position of a result in the list of those there are.
+    result_picked = Signal(int)
     mask_wanted = Signal(str)
     surface_wanted = Signal(str)
     report_wanted = Signal(str)
@@ -55,6 +58,8 @@ class ResultSection(QWidget):
         self._pause = QTimer(self, singleShot=True, interval=THRESHOLD_INTERVAL_MS)
         self._pause.timeout.connect(lambda: self.threshold_moved.emit(round(self.threshold.value(), 3)))
         self.threshold.valueChanged.connect(self._on_slider_moved)
+        self.result = Choice("Whose numbers are shown, and what mask, surface and report are saved of")
+        self.result.on_picked(self.result_picked.emit)
         self.hint = Note("muted")
         self.table = self._build_table()
         self._rows: tuple[MeasurementRow, ...] | None = None
@@ -70,6 +75,7 @@ class ResultSection(QWidget):
             self.threshold.setValue(state.settings.threshold)
             self.threshold.blockSignals(False)
         self.threshold.setEnabled(not state.is_busy or state.job is Job.RETHRESHOLD)
+        self._show_results(state)
         self._show_table(state.measurements)
         self.hint.say(_hint(state))
         has_numbers = bool(state.measurements)
@@ -104,7 +110,7 @@ class ResultSection(QWidget):
         self.copy = button("Copy", "Copies the table, ready for a spreadsheet", self._copy)
         self.save_table = button("CSV…", "Saves the table", lambda: self._ask("table", exports.CSV_FILTER))
         self.save_mask = button(
-            "Mask…", "Saves the labels as shown, edits included, in the scan's own grid",
+            "Mask…", "Saves the labels as shown, edits included: of a scan in its own grid, of a box in its finer one",
             lambda: self._ask("mask", exports.MASK_FILTER),
         )  # fmt: skip
         self.save_surface = button(
@@ -131,6 +137,8 @@ class ResultSection(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         form = QFormLayout()
         form.addRow("Threshold", self.threshold)
+        form.addRow("Result", self.result)
+        self._form = form
         layout.addLayout(form)
         layout.addWidget(self.table)
         layout.addWidget(self.hint)
@@ -144,13 +152,20 @@ class ResultSection(QWidget):
         grid.addWidget(self.image, 3, 0, 1, 6)
         layout.addLayout(grid)
 
+    def _show_results(self, state: State) -> None:
+        """Lets the user turn between the scan and a box in it, where there are both."""
+        self.result.offer(((index, title, "") for index, title in enumerate(state.result_titles)), state.result_index)
+        self.result.setEnabled(not state.is_busy)
+        self._form.setRowVisible(self.result, len(state.result_titles) > 1)
+
     def _show_table(self, rows: tuple[MeasurementRow, ...]) -> None:
         if rows == self._rows:
             return
         self._rows = rows
         self.table.setRowCount(len(rows))
         for index, row in enumerate(rows):
-            values = (row.title, f"{row.volume_ml:.2f}", f"{row.surface_area_cm2:.1f}", f"{row.max_diameter_mm:.1f}")
+            title = f"{row.title}, in the box" if row.box else row.title
+            values = (title, f"{row.volume_ml:.2f}", f"{row.surface_area_cm2:.1f}", f"{row.max_diameter_mm:.1f}")
             for column, text in enumerate(values):
                 self.table.setItem(index, column, QTableWidgetItem(text))
         self.table.setVisible(bool(rows))
@@ -164,9 +179,13 @@ class ResultSection(QWidget):
             QApplication.clipboard().setText(exports.table_text(self._rows))
 
     def _ask(self, what: str, file_filter: str) -> None:
-        suggested = str(Path(self._folder) / exports.with_suffix(what, file_filter))
-        path, chosen = QFileDialog.getSaveFileName(self, f"Save the {what}", suggested, file_filter)
-        if path:
+        suggested = str(Path(self._folder) / exports.with_suffix(what, file_filter, file_filter))
+        typed, chosen = QFileDialog.getSaveFileName(self, f"Save the {what}", suggested, file_filter)
+        if not typed:
+            return
+        path = exports.with_suffix(typed, chosen or file_filter, file_filter)
+        # The dialog has asked about the name that was typed, not about the one with the suffix.
+        if path == typed or not Path(path).exists() or self._may_replace(path):
             self.folder_used.emit(str(Path(path).parent))
             signal = {
                 "mask": self.mask_wanted,
@@ -174,7 +193,11 @@ class ResultSection(QWidget):
                 "report": self.report_wanted,
                 "table": self.table_wanted,
             }[what]
-            signal.emit(exports.with_suffix(path, chosen or file_filter))
+            signal.emit(path)
+
+    def _may_replace(self, path: str) -> bool:
+        text = f"{Path(path).name} exists already. Replace it?"
+        return QMessageBox.question(self, "Replace the file?", text) == QMessageBox.StandardButton.Yes
 
 
 def _hint(state: State) -> str:

@@ -26,7 +26,7 @@ class RunSection(QWidget):
         self.device = Choice("Where the network runs; opening the list looks for devices and their free memory")
         self.device.on_picked(self.device_picked.emit)
         self.device.before_popup = self.devices_wanted.emit
-        self.memory = Choice("The most memory that a pass through the network may take; less is slower, never worse")
+        self.memory = Choice("The most memory that a pass through the network may take; with less, a run is slower")
         self.memory.on_picked(self.memory_picked.emit)
         self.step = Choice("How fine the result gets: a preview is done sooner")
         self.step.on_picked(self.step_picked.emit)

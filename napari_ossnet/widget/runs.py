@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,10 @@ class Outcome:
     #: What was segmented, and where it is shown.
     order: ScanOrder
     layers: ResultLayers
+    #: The session's when it was made, which tells whether the session still has its field.
+    generation: int
+    #: Whether the rows are of labels that were edited by hand.
+    is_edited: bool = False
 
 
 class Runs:
@@ -80,12 +84,13 @@ class Runs:
         self._later = later
         self._order: ScanOrder | None = None
         self._layers: dict[tuple[str, ...], ResultLayers] = {}
-        #: The layers of the last run over a whole scan, and those of the last run of any kind.
+        #: The layers of the last run over a whole scan, of the last box in it, and those of the last run of any kind.
         self.whole: ResultLayers | None = None
+        self._box: ResultLayers | None = None
         self.last: ResultLayers | None = None
         self.outcome: Outcome | None = None
-        #: What the session returned last, of which it still has the field; None after its memory was released.
-        self.latest: Segmentation | None = None
+        #: Layers that were edited by hand and not measured since.
+        self._unmeasured: ResultLayers | None = None
         #: Told after labels were edited by hand, so that numbers can be taken anew after a pause.
         self.on_edited: Callable[[], None] = lambda: None
         #: Told when labels of the whole scan are about to be replaced.
@@ -96,27 +101,23 @@ class Runs:
         #: Where the viewer was when a run began whose object is still to be gone to; None once that was done.
         self._stood_at: tuple[float, ...] | None = None
 
-    def segment(self, device: str | None = None) -> None:
-        """Segments the chosen scan; refuses with the same sentences that stand above the button.
-
-        Args:
-            device: Instead of the chosen one.
-        """
+    def segment(self) -> None:
+        """Segments the chosen scan; refuses with the same sentences that stand above the button."""
         order, weights = self._inputs.order(), self._store.state.chosen_weights
         if self._store.state.problems or order is None or weights is None or self._store.state.is_busy:
             return
         try:
-            options = self._options(weights.name, device)
+            options = self._options(weights.name)
         except InputError as error:
             self._store.update(error=str(error))
             return
         self._order = order
-        key = (order.task.name, *(f"{source.layer_id} {source.channel}" for _, source in order.sources))
-        layers = self._layers_for(key, order.task.title, order)
-        self.whole = layers
+        layers = self._layers_for(_key_of(order), order.task.title, order)
+        if layers is not self.whole:
+            self.whole, self._box = layers, None
         self._stood_at = tuple(self._viewer.dims.point)
         # Labels of an unfinished run have no numbers, and the session may have let go of the scan before.
-        self._store.update(has_result=False, measurements=())
+        self._store.update(has_result=False, measurements=(), is_edited=False)
         self._start(
             Job.SEGMENT, layers, lambda: segment_steps(self._session, self._memory, order, options), options.threshold
         )
@@ -136,6 +137,9 @@ class Runs:
             self._store.update_settings(threshold=self._shown_threshold)
         if job is Job.SEGMENT and not self._has_frame and self.outcome is not None:
             self._take(self.outcome)
+        edited = self._unmeasured
+        if edited is not None and edited.is_edited and job is not Job.MEASURE:
+            self._on_layers_edited(edited)
 
     def refine(self, box: tuple[Triple, Triple], factor: float) -> None:
         """Refines a box of scan voxels of the last result, in layers of its own."""
@@ -143,7 +147,7 @@ class Runs:
             return
         order = self._order
         name = f"{order.task.title} ×{factor:g}, interpolated"
-        layers = self._layers_for(("region", order.task.name), name, order)
+        self._box = layers = self._layers_for(("box", *_key_of(order)), name, order)
         frames = FrameMaker(order.task, order.placement, coarsest=1)
         threshold = self._store.settings.threshold
         self._start(Job.REFINE, layers, partial(refine_steps, self._session, frames, box, factor, threshold), threshold)
@@ -154,11 +158,13 @@ class Runs:
             return
         outcome = self.last.restore()
         if isinstance(outcome, Outcome):
-            self._take(outcome)
-            self._store.update_settings(threshold=outcome.threshold)
             if self.last is self.whole:
+                self._store.update_settings(threshold=outcome.threshold)
                 self._shown_threshold = outcome.threshold
                 self.on_replaced()
+            self._take(outcome)
+            if self.last.is_edited:
+                self.on_edited()
         self._store.update(status="The result before is back; press again to return.")
 
     def measure(self) -> None:
@@ -166,8 +172,18 @@ class Runs:
         mask = self.edited_mask()
         if self.outcome is None or mask is None:
             return
-        steps = partial(measure_steps, mask.copy(), self.outcome.segmentation.affine, self.outcome.layers.task)
-        self._jobs.start(Job.MEASURE, steps, on_result=self._on_measured)
+        steps = partial(measure_steps, mask.copy(), self.outcome.segmentation)
+        self._jobs.start(Job.MEASURE, steps, on_result=partial(self._on_measured, self.outcome))
+
+    def choose(self, index: int) -> None:
+        """Turns to the whole scan or to the box in it: numbers and files are of that from now on."""
+        results = self._results()
+        if index < len(results) and not self._store.state.is_busy:
+            self._turn_to(results[index])
+
+    def has_field(self, outcome: Outcome) -> bool:
+        """Whether the session still has the field that a result was made with."""
+        return outcome.generation == self._session.generation
 
     def release(self) -> None:
         """Gives back the memory of network and scan; layers stay, only threshold and regions need a new run."""
@@ -175,7 +191,6 @@ class Runs:
             return
         self._session.release()
         self._memory.forget()
-        self.latest = None
         self._store.update(has_result=False, status="Memory released. Segment again to move the threshold.")
 
     def edited_mask(self) -> Any:
@@ -190,11 +205,11 @@ class Runs:
         for layers in self._layers.values():
             layers.disconnect()
 
-    def _options(self, weights: str, device: str | None) -> RunOptions:
+    def _options(self, weights: str) -> RunOptions:
         settings = self._store.settings
         return RunOptions(
             weights=weights,
-            device=device or settings.device,
+            device=settings.device,
             memory_bytes=parse_memory(settings.memory) if settings.memory else None,
             step=settings.step,
             threshold=settings.threshold,
@@ -228,7 +243,7 @@ class Runs:
             on_value=lambda value: self._on_frame(layers, value),
             on_result=lambda result: self._on_result(layers, result, threshold),
         )
-        self._store.update(can_restore=layers.can_restore, is_edited=False)
+        self._store.update(can_restore=layers.can_restore)
 
     def _on_frame(self, layers: ResultLayers, frame: Any) -> None:
         self._has_frame = True
@@ -242,13 +257,16 @@ class Runs:
     def _on_result(self, layers: ResultLayers, result: Segmentation, threshold: float) -> None:
         assert self._order is not None
         outcome = Outcome(
-            segmentation=result, rows=rows_of(result), threshold=threshold, order=self._order, layers=layers
+            segmentation=result,
+            rows=rows_of(result),
+            threshold=threshold,
+            order=self._order,
+            layers=layers,
+            generation=self._session.generation,
         )
         layers.finish(outcome)
-        self.latest = result
         self._take(outcome)
-        has_image = self._session.has_super_resolved_image
-        self._store.update(has_result=True, has_super_resolved_image=has_image, status=_summary(result))
+        self._store.update(status=_summary(result))
         if layers is self.whole:
             self._shown_threshold = threshold
             self._move_threshold()
@@ -269,20 +287,56 @@ class Runs:
         if tuple(self._viewer.dims.point) != self._stood_at or go_to_object(self._viewer, labels):
             self._stood_at = None
 
+    def _results(self) -> list[ResultLayers]:
+        """What there are results of now: the whole scan, and the box in it."""
+        layers = (self.whole, self._box)
+        return [item for item in layers if item is not None and isinstance(item.extra, Outcome)]
+
     def _take(self, outcome: Outcome) -> None:
+        """Shows the numbers of a result, and offers what the session can still do with that of the whole scan."""
         self.outcome = outcome
-        self._store.update(measurements=outcome.rows, is_edited=False)
+        results = self._results()
+        whole = None if self.whole is None else self.whole.extra
+        has_result = isinstance(whole, Outcome) and self.has_field(whole)
+        self._store.update(
+            measurements=outcome.rows,
+            is_edited=outcome.is_edited,
+            result_titles=tuple(_title_of(layers.extra) for layers in results),
+            result_index=results.index(outcome.layers) if outcome.layers in results else 0,
+            has_result=has_result,
+            has_super_resolved_image=has_result and self._session.has_super_resolved_image,
+        )
+
+    def _turn_to(self, layers: ResultLayers) -> None:
+        self.last = layers
+        self._take(layers.extra)
+        self._store.update(can_restore=layers.can_restore)
 
     def _on_layers_edited(self, layers: ResultLayers) -> None:
+        self._unmeasured = layers
         if self._store.state.is_busy:
+            # ``settle`` comes back to it.
             return
         if isinstance(layers.extra, Outcome):
             # The numbers are from now on those of the result that is being edited.
-            self.outcome, self.last = layers.extra, layers
+            self._turn_to(layers)
         self.on_edited()
 
-    def _on_measured(self, rows: tuple[MeasurementRow, ...]) -> None:
-        self._store.update(measurements=rows, is_edited=True)
+    def _on_measured(self, outcome: Outcome, rows: tuple[MeasurementRow, ...]) -> None:
+        self._unmeasured = None
+        measured = replace(outcome, rows=rows, is_edited=True)
+        outcome.layers.finish(measured)
+        self._take(measured)
+
+
+def _key_of(order: ScanOrder) -> tuple[str, ...]:
+    """The same for every run over the same images."""
+    return (order.task.name, *(f"{source.layer_id} {source.channel}" for _, source in order.sources))
+
+
+def _title_of(outcome: Outcome) -> str:
+    region = outcome.segmentation.region
+    return "Whole scan" if region is None else f"Refined box, ×{region.factor:g}"
 
 
 def _summary(result: Segmentation) -> str:

@@ -10,7 +10,7 @@ from napari_ossnet.engine.session import SegmentationSession
 from napari_ossnet.widget import exports
 from napari_ossnet.widget.job_runner import JobRunner
 from napari_ossnet.widget.jobs import ScanMemory, call_steps
-from napari_ossnet.widget.runs import Runs
+from napari_ossnet.widget.runs import Outcome, Runs
 from napari_ossnet.widget.state import Job
 from napari_ossnet.widget.store import Store
 from napari_ossnet.widget.worker import Steps
@@ -48,21 +48,19 @@ class Saving:
         outcome, mask = self._runs.outcome, self._runs.edited_mask()
         if outcome is None:
             return
-        if self._store.state.is_edited and mask is not None:
+        if outcome.layers.is_edited and mask is not None:
             segmentation = outcome.segmentation
             self._start(partial(call_steps, exports.save_surface_of_mask, path, mask.copy(), segmentation.affine))
             return
-        has_field = outcome.segmentation is self._runs.latest
-        session = self._session if has_field else None
-        self._start(partial(exports.surface_steps, path, outcome.segmentation, session))
+        self._start(partial(exports.surface_steps, path, outcome.segmentation, self._session_of(outcome)))
 
     def report(self, path: str) -> None:
         """Saves the report of the last run: a page with pictures, or JSON for programs."""
-        outcome, state = self._runs.outcome, self._store.state
+        outcome, mask = self._runs.outcome, self._runs.edited_mask()
         if outcome is None:
             return
-        edited = state.measurements if state.is_edited else ()
-        session = self._session if outcome.segmentation is self._runs.latest else None
+        edited = mask.copy() if outcome.layers.is_edited and mask is not None else None
+        session = self._session_of(outcome)
         self._start(
             partial(exports.report_steps, path, outcome.segmentation, outcome.order, self._memory, edited, session)
         )
@@ -70,6 +68,10 @@ class Saving:
     def table(self, path: str) -> None:
         """Saves the table as CSV."""
         self._start(partial(call_steps, exports.save_table, path, self._store.state.measurements))
+
+    def _session_of(self, outcome: Outcome) -> SegmentationSession | None:
+        """The session, as long as it has the field of a result."""
+        return self._session if self._runs.has_field(outcome) else None
 
     def _start(self, make_steps: Callable[[], Steps]) -> None:
         if not self._store.state.is_busy:

@@ -135,6 +135,8 @@ class MeasurementRow:
     volume_ml: float
     surface_area_cm2: float
     max_diameter_mm: float
+    #: Scan voxels of the box that the numbers are of; empty where they are of the whole scan.
+    box: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +146,6 @@ class BatchRow:
     case: str
     outcome: str
     volume_ml: float | None = None
-    elapsed_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +179,9 @@ class State:
     #: Whether the last run failed on a device so that the CPU is worth a try.
     is_cpu_offered: bool = False
     measurements: tuple[MeasurementRow, ...] = ()
+    #: What there are numbers and files of, the whole scan first, and which of these is shown and saved.
+    result_titles: tuple[str, ...] = ()
+    result_index: int = 0
     #: Whether the numbers are of labels that somebody has edited by hand.
     is_edited: bool = False
     has_result: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from napari_ossnet.engine.catalogue import CatalogueEntry, list_entries, local_path
+from napari_ossnet.engine.catalogue import CatalogueEntry, list_entries, local_path, preferred_entries
 from napari_ossnet.engine.model_card import read_card
 from napari_ossnet.engine.task_definition import Task
 from napari_ossnet.engine.tasks import TASKS
@@ -48,11 +48,8 @@ def variant_options(task: Task) -> tuple[VariantOption, ...]:
 
 
 def weights_options(task: Task) -> tuple[WeightsOption, ...]:
-    """What the catalogue has for a task, those on this machine first, of these the highest Dice first."""
-    entries = sorted(
-        list_entries(task.name), key=lambda entry: (local_path(entry) is None, -(entry.published_dice or 0.0))
-    )
-    return tuple(_option(entry) for entry in entries)
+    """What the catalogue has for a task, in its own order: the first one is what is used where nothing is chosen."""
+    return tuple(_option(entry) for entry in preferred_entries(task.name))
 
 
 def choose(options: tuple[WeightsOption, ...], wanted: str | None, variant: str | None = None) -> WeightsOption | None:

@@ -78,6 +78,7 @@ class OSSNetWidget(QWidget):
     def _connect_result(self) -> None:
         result, region, batch, controller = self.view.result, self.view.region, self.view.batch, self.controller
         result.threshold_moved.connect(controller.runs.rethreshold)
+        result.result_picked.connect(controller.runs.choose)
         result.mask_wanted.connect(controller.saving.mask)
         result.surface_wanted.connect(controller.saving.surface)
         result.report_wanted.connect(controller.saving.report)

@@ -9,6 +9,7 @@ import numpy as np
 from napari_ossnet.engine.errors import OutputError
 from napari_ossnet.engine.volume import write_mask
 from napari_ossnet.widget.layers import placement_of_layer, vertices_to_world
+from napari_ossnet.widget.result_layers import THINNED_KEY
 
 
 def write_labels(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
@@ -34,7 +35,7 @@ def write_surface(path: str, data: Any, attributes: dict[str, Any]) -> list[str]
     """Writes a surface layer as a mesh in RAS mm.
 
     Raises:
-        OutputError: The file can't be written.
+        OutputError: The surface is shown coarser than it is, or the file can't be written.
     """
     from napari.layers import Surface
 
@@ -42,6 +43,11 @@ def write_surface(path: str, data: Any, attributes: dict[str, Any]) -> list[str]
     from napari_ossnet.engine.surfaces.surface import Mesh
 
     layer = Surface(data, **attributes)
+    if layer.metadata.get(THINNED_KEY):
+        raise OutputError(
+            f"'{layer.name}' is shown with fewer triangles than the surface has; save it in full with 'Surface…' in "
+            "the panel that made it."
+        )
     mesh = Mesh(vertices_world=vertices_to_world(layer.vertices, layer), faces=np.asarray(layer.faces, dtype=np.int64))
     write_mesh(path, mesh)
     return [path]

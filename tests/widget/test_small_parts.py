@@ -10,7 +10,7 @@ import trimesh
 
 from napari_ossnet.engine.events import Progress
 from napari_ossnet.engine.tasks import get_task
-from napari_ossnet.widget.exports import table_text, with_suffix
+from napari_ossnet.widget.exports import REPORT_FILTER, table_text, with_suffix
 from napari_ossnet.widget.frames import class_value, thinned
 from napari_ossnet.widget.mask_numbers import measure_mask
 from napari_ossnet.widget.progress_text import duration, progress_note, size
@@ -130,10 +130,12 @@ def test_the_numbers_of_nothing_and_of_one_voxel():
     assert measure_mask("", nothing, np.eye(4)).volume_ml == pytest.approx(0.001)
 
 
-def test_a_file_name_without_suffix_gets_that_of_the_chosen_type():
-    assert with_suffix("/a/mask", "NIfTI (*.nii.gz *.nii)") == "/a/mask.nii.gz"
-    assert with_suffix("/a/mesh", "STL (*.stl)") == "/a/mesh.stl"
-    assert with_suffix("/a/mesh.ply", "STL (*.stl)") == "/a/mesh.ply"
+def test_a_file_name_gets_the_suffix_of_the_chosen_type_unless_it_has_one():
+    nifti, nrrd = "NIfTI (*.nii.gz *.nii)", "NRRD (*.nrrd)"
+    assert with_suffix("/a/mask", nifti, f"{nifti};;{nrrd}") == "/a/mask.nii.gz"
+    assert with_suffix("/a/mask.NRRD", nifti, f"{nifti};;{nrrd}") == "/a/mask.NRRD"
+    assert with_suffix("/a/smith_2024.05.12", nrrd, f"{nifti};;{nrrd}") == "/a/smith_2024.05.12.nrrd"
+    assert with_suffix("/a/report.pdf", REPORT_FILTER.split(";;")[0], REPORT_FILTER) == "/a/report.pdf.html"
 
 
 def test_the_table_as_text():

@@ -74,3 +74,13 @@ def test_details_tell_size_licence_and_dice(a_docked_widget):
     assert "on this machine" in text or "comes with the program" in text
     assert "Dice" in text
     assert "licence" in text
+
+
+def test_the_form_and_the_command_line_choose_the_same_weights(some_weights):
+    from napari_ossnet.engine.catalogue import find_weights
+    from napari_ossnet.engine.tasks import get_task
+    from napari_ossnet.widget.weights_choice import choose, weights_options
+
+    chosen = choose(weights_options(get_task("hippocampus")), wanted=None)
+    # One's own before a bundled one, though that has the higher Dice.
+    assert chosen.name == find_weights("hippocampus").stem == "tiny-hippocampus"
