@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -64,6 +65,51 @@ def test_an_image_that_pfseg_has_restored_becomes_a_volume_of_its_own(
     # Along the scan's own axes, the second turned to the front; 64 voxels from the first to the last of 48, 64 and 48.
     directions = OBLIQUE[:3, :3] / [0.9, 1.0, 1.2] * [1, -1, 1]
     assert np.allclose(nodes.volume_to_affine(node)[:3, :3], directions * [47 / 63, 1.0, 47 / 63], atol=1e-6)
+
+
+def _weights_for(task: object, path: Path) -> Path:
+    """Untrained weights of a task of their own."""
+    import torch
+
+    from napari_ossnet.engine.checkpoints import save_weights
+    from napari_ossnet.engine.model_card import ModelCard
+    from napari_ossnet.engine.networks.variants import build_network
+
+    torch.manual_seed(0)
+    network = build_network("x", task).eval()
+    config = network.config.to_dict()
+    card = ModelCard(name=path.stem, title="Own", task=task, variant="x", network_config=config)
+    save_weights(path, network, card)
+    return path
+
+
+def test_segments_are_those_of_the_weights_own_card(
+    a_logic: SimpleNamespace, a_volume_node: Callable[..., object], tmp_path: Path, qtbot: object
+) -> None:
+    from napari_ossnet.engine.tasks import get_task
+
+    task = get_task("hippocampus")
+    tail = replace(task.classes[0], name="tail", title="Tail", label=3)
+    path = _weights_for(replace(task, classes=(*task.classes, tail)), tmp_path / "own.safetensors")
+    a_logic.logic.segment("hippocampus", {"mr": a_volume_node()}, weights=str(path), device="cpu")
+    qtbot.waitUntil(lambda: not a_logic.logic.is_busy, timeout=WAIT_MS)
+    assert a_logic.failures == []
+    result = a_logic.logic.result
+    assert result.segmentation_node.GetSegmentation().GetNumberOfSegments() == 3
+    assert result.table_node.GetNumberOfRows() == 4
+
+
+def test_images_that_the_weights_do_not_take_are_said(
+    a_logic: SimpleNamespace, a_volume_node: Callable[..., object], tmp_path: Path
+) -> None:
+    from napari_ossnet.engine.tasks import get_task
+
+    task = get_task("hippocampus")
+    other = replace(task.modalities[0], name="t2", words=("t2",))
+    path = _weights_for(replace(task, modalities=(other,)), tmp_path / "own.safetensors")
+    a_logic.logic.segment("hippocampus", {"mr": a_volume_node()}, weights=str(path), device="cpu")
+    assert not a_logic.logic.is_busy
+    assert a_logic.failures == ["The weights need the images t2, found mr; choose other images or weights."]
 
 
 def test_the_segments_equal_the_command_lines_mask(

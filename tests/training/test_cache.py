@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+from ossnet_training import cache
 from ossnet_training.cache import cache_cases, class_numbers, label_on_grid
 from ossnet_training.cases import find_cases
 
@@ -30,6 +34,76 @@ def test_a_case_is_decoded_once_and_again_when_its_file_changes(
     a_case_writer(a_data_set, "case_0", 77)
     (changed,) = cache_cases(cases, TASK, (), tmp_path / "cache")
     assert changed.folder != first.folder
+
+
+def test_processes_that_start_cold_cache_the_same_case_at_once(
+    a_data_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases, together = find_cases(a_data_set)[:1], threading.Barrier(4, timeout=60)
+    place = cache.label_on_grid
+
+    def wait_for_all(*given: object) -> np.ndarray:
+        together.wait()
+        return place(*given)
+
+    monkeypatch.setattr(cache, "label_on_grid", wait_for_all)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: cache_cases(cases, TASK, (), tmp_path / "cache"), range(4)))
+    assert len({case.folder for (case,) in found}) == 1
+    assert all(case.label().any() and case.grid().any() for (case,) in found)
+
+
+def test_a_case_that_another_process_has_cached_meanwhile_is_left_as_it_is(
+    a_data_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases, folder = find_cases(a_data_set)[:1], tmp_path / "cache"
+    place = cache.label_on_grid
+
+    def be_overtaken(*given: object) -> np.ndarray:
+        monkeypatch.setattr(cache, "label_on_grid", place)
+        (faster,) = cache_cases(cases, TASK, (), folder)
+        (faster.folder / "in_use").touch()
+        return place(*given)
+
+    monkeypatch.setattr(cache, "label_on_grid", be_overtaken)
+    (case,) = cache_cases(cases, TASK, (), folder)
+    assert (case.folder / "in_use").is_file()
+    assert list(folder.iterdir()) == [case.folder]
+
+
+def test_files_that_another_process_reads_need_not_be_replaced(
+    a_data_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases, folder, replace = find_cases(a_data_set)[:1], tmp_path / "cache", Path.replace
+
+    def refuse(*_: object) -> None:
+        monkeypatch.setattr(Path, "replace", replace)
+        cache_cases(cases, TASK, (), folder)
+        raise PermissionError(errno.EACCES, "used by another process")
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    (case,) = cache_cases(cases, TASK, (), folder)
+    assert case.label().any()
+
+
+def test_half_a_case_is_made_whole(a_data_set: Path, tmp_path: Path) -> None:
+    cases = find_cases(a_data_set)[:1]
+    (case,) = cache_cases(cases, TASK, (), tmp_path / "cache")
+    (case.folder / "label.npy").unlink()
+    (case,) = cache_cases(cases, TASK, (), tmp_path / "cache")
+    assert case.label().any()
+
+
+def test_a_label_in_another_orientation_than_its_scan_lies_on_it_all_the_same(a_data_set: Path, tmp_path: Path) -> None:
+    cases = find_cases(a_data_set)[:1]
+    (before,) = cache_cases(cases, TASK, (), tmp_path / "cache")
+    image = nib.load(cases[0].images[0])
+    turned = image.as_reoriented(np.array([[0, -1], [1, -1], [2, 1]]))
+    nib.save(nib.Nifti1Image(np.asarray(turned.dataobj), turned.affine), cases[0].images[0])
+    (after,) = cache_cases(cases, TASK, (), tmp_path / "cache")
+    assert after.folder != before.folder
+    np.testing.assert_array_equal(after.label(), before.label())
+    np.testing.assert_array_equal(after.grid(), before.grid())
 
 
 def test_label_and_grid_lie_on_each_other(a_data_set: Path, tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ def test_a_csv_may_have_a_column_a_channel(tmp_path: Path) -> None:
     table.write_text("name,t1,t2,label\none,a.nii,b.nii,c.nii\n", encoding="utf-8")
     (case,) = find_cases(table)
     assert (case.name, case.images) == ("one", (tmp_path / "a.nii", tmp_path / "b.nii"))
+    assert case.columns == ("t1", "t2")
     table.write_text("name,t1,t2,label\none,a.nii,,c.nii\n", encoding="utf-8")
     with pytest.raises(InputError, match="line 2: nothing under t2"):
         find_cases(table)
@@ -73,3 +74,13 @@ def test_a_folder_that_is_no_data_set_is_told_what_one_looks_like(tmp_path: Path
 def test_a_folder_that_is_missing_is_named(tmp_path: Path, a_case_writer: Callable[..., None]) -> None:
     with pytest.raises(InputError, match="nowhere"):
         find_cases(tmp_path / "nowhere")
+
+
+def test_a_layout_that_the_data_do_not_have_is_said(a_data_set: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="pool layout; expected one of auto, brats"):
+        find_cases(a_data_set, "pool")
+    table = tmp_path / "cases.csv"
+    table.write_text("image,label\na.nii,b.nii\n", encoding="utf-8")
+    for layout in ("brats", "lits"):
+        with pytest.raises(InputError, match=f"no labelled case in the {layout} layout"):
+            find_cases(table, layout)

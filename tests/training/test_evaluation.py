@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from ossnet_training.evaluation import Score, evaluate_cases
 from ossnet_training.overlap import dice_of, iou_of, overlap_counts
 from ossnet_training.reports import markdown_table, mean_with_interval
 from ossnet_training.run_folder import find_run
+from ossnet_training.splits import read_split
 from ossnet_training.surface_distance import hd95_mm
 from scipy.spatial.distance import cdist
 
@@ -72,8 +74,10 @@ def test_intervals_are_students_and_leave_out_what_is_not_finite() -> None:
 def test_a_run_is_evaluated_by_both_protocols_and_compared(
     a_recipe: Path, a_data_set: Path, tmp_path: Path, capsys
 ) -> None:
+    split = tmp_path / "split.json"
+    split.write_text('{"validation": ["case_1", "case_4"]}', encoding="utf-8")
     for name, seed in (("first", 0), ("second", 1)):
-        words = ["--name", name, f"seed={seed}", "epochs=1"]
+        words = ["--name", name, f"seed={seed}", f"data.split={split}", "epochs=1"]
         assert main(["fit", str(a_recipe), "--data", str(a_data_set), *words]) == 0
         assert main(["evaluate", name, "--device", "cpu"]) == 0
     run = find_run("first")
@@ -89,16 +93,70 @@ def test_a_run_is_evaluated_by_both_protocols_and_compared(
     assert all(name in table for name in ("| first | whole | 2 |", "| second | posterior | 2 |", "HD95 (mm)"))
     assert (tmp_path / "out" / "comparison.png").stat().st_size > 0
     assert main(["compare", "first", "nobody"]) == 2
+    # What is not judged on the same cases is not put side by side.
+    scores = find_run("second").path / "scores-dense.csv"
+    text = scores.read_text(encoding="utf-8")
+    scores.write_text("".join(line for line in text.splitlines(True) if "case_4" not in line), encoding="utf-8")
+    capsys.readouterr()
+    assert main(["compare", "first", "second"]) == 2
+    assert "different cases (only first on case_4)" in capsys.readouterr().err
+
+
+def _copy_of(data: Path, target: Path, *, without: str = "") -> Path:
+    """The same cases elsewhere, as the Decathlon lists them."""
+    cases = [case for case in find_cases(data) if case.name != without]
+    listed = [{"image": str(case.images[0]), "label": str(case.label)} for case in cases]
+    target.mkdir()
+    (target / "dataset.json").write_text(json.dumps({"training": listed}), encoding="utf-8")
+    return target
+
+
+def test_only_scores_of_all_of_a_runs_own_cases_stay_with_it(
+    a_recipe: Path, a_data_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["--data", str(a_data_set), "--name", "tiny", "data.layout=pairs", "epochs=1"]
+    assert main(["fit", str(a_recipe), *words]) == 0
+    run = find_run("tiny")
+    assert main(["evaluate", "tiny", "--device", "cpu", "--data", f"{a_data_set}/../data"]) == 0
+    kept = (run.path / "scores-dense.csv").read_bytes()
+    split = tmp_path / "split.json"
+    split.write_text('{"validation": ["case_0"]}', encoding="utf-8")
+    elsewhere = _copy_of(a_data_set, tmp_path / "elsewhere")
+    for number, others in enumerate((["--cases", "1"], ["--split", str(split)], ["--data", str(elsewhere)])):
+        folder = tmp_path / f"present_{number}"
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        assert main(["evaluate", "tiny", "--device", "cpu", *others]) == 0
+        assert (folder / "scores-dense.csv").is_file()
+        assert (run.path / "scores-dense.csv").read_bytes() == kept
+
+
+def test_a_case_that_the_data_lack_is_named(a_recipe: Path, a_data_set: Path, tmp_path: Path, capsys) -> None:
+    assert main(["fit", str(a_recipe), "--data", str(a_data_set), "--name", "tiny", "epochs=1"]) == 0
+    lost = read_split(str(find_run("tiny").split)).validation[1]
+    elsewhere = _copy_of(a_data_set, tmp_path / "elsewhere", without=lost)
+    assert main(["evaluate", "tiny", "--device", "cpu", "--data", str(elsewhere)]) == 2
+    assert f"lacks 1 of the 2 cases to judge ({lost})" in capsys.readouterr().err
+    weights = str(find_run("tiny").best)
+    words = ["--device", "cpu", "--data", str(elsewhere), "--output", str(tmp_path / "out")]
+    assert main(["evaluate", weights, *words]) == 0
+    assert (tmp_path / "out" / "scores-dense.csv").read_text(encoding="utf-8").count("whole") == 5
 
 
 def test_classes_of_a_recipes_own_are_trained_judged_and_named(
     a_recipe: Path, a_data_set: Path, a_case_writer: Callable[..., None], capsys
 ) -> None:
     classes = 'geometry.classes=[{ name = "head", label = 1 }, { name = "tail", label = 2 }]'
-    words = ["--data", str(a_data_set), "--name", "own", "epochs=1", classes, 'geometry.modalities=["t2"]']
+    named = ["geometry.name=parts", classes, 'geometry.modalities=["t2"]']
+    words = ["--data", str(a_data_set), "--name", "own", "epochs=1", *named]
     assert main(["fit", str(a_recipe), *words]) == 0
     assert main(["evaluate", "own", "--device", "cpu"]) == 0
     assert "| own | tail | 2 |" in capsys.readouterr().out
+    # A run of a time when no name was asked for is judged as ever.
+    config = find_run("own").config
+    config.write_text(config.read_text(encoding="utf-8").replace('name = "parts"\n', ""), encoding="utf-8")
+    assert "name" not in find_run("own").recipe().geometry
+    assert main(["evaluate", "own", "--device", "cpu"]) == 0
     label = np.zeros((16, 17, 16), dtype=np.uint8)
     label[3:5, 3:5, 3:5] = 7
     a_case_writer(a_data_set, "case_x", 9, label=label)

@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import lightning.pytorch as lightning
 import pytest
@@ -17,6 +19,8 @@ import torch
 from ossnet_training import callbacks
 from ossnet_training.checkpointing import newest_readable, saved_checkpoints
 from ossnet_training.cli import main
+from ossnet_training.costs import read_costs
+from ossnet_training.module import TrainingModule
 from ossnet_training.recipe_files import load_recipe
 from ossnet_training.run_folder import find_run
 
@@ -50,6 +54,7 @@ def test_a_run_leaves_a_folder_that_explains_itself(a_recipe: Path, a_data_set: 
     assert loaded.card.variant == "x"
     assert loaded.card.task.grid_shape == (16, 16, 16)
     assert loaded.card.dice is not None
+    assert loaded.card.training_data == "4 cases of the user's own data (data)"
     assert _last_step() == ALL_STEPS
 
 
@@ -85,6 +90,37 @@ def test_adaptive_sampling_in_boxes_and_by_minutes_trains_too(a_recipe: Path, a_
     assert main(["fit", str(a_recipe), "--data", str(a_data_set), "--name", "boxes", *boxes]) == 0
 
 
+def _take_minutes(monkeypatch: pytest.MonkeyPatch, *, step: float, validation: float) -> None:
+    """Let every step and every validated case take so many minutes by the clock."""
+    now_s = [0.0]
+    monkeypatch.setattr(callbacks, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
+
+    def take(minutes: float, kind: type, method: str) -> None:
+        done = getattr(kind, method)
+
+        def do(*given: object) -> None:
+            now_s[0] += 60 * minutes
+            done(*given)
+
+        monkeypatch.setattr(kind, method, do)
+
+    take(step, callbacks.WeightAverage, "on_train_batch_end")
+    take(validation, TrainingModule, "validation_step")
+
+
+def test_minutes_are_of_training_alone_over_all_resumptions(
+    a_recipe: Path, a_data_set: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _take_minutes(monkeypatch, step=1, validation=10)
+    assert _fit(a_recipe, a_data_set, "--minutes", "3.5") == 0
+    costs = read_costs(find_run("tiny"))
+    # The clock is asked before the step's minute is over, and every second step is followed by a validation.
+    assert (costs.steps, costs.elapsed_s) == (5, 300)
+    assert _fit(a_recipe, a_data_set, "--minutes", "5.5", "--resume", "auto") == 0
+    costs = read_costs(find_run("tiny"))
+    assert (costs.steps, costs.elapsed_s) == (7, 420)
+
+
 def _validations() -> list[float]:
     return [row["step"] for row in find_run("tiny").rows() if "dice_whole" in row]
 
@@ -101,23 +137,7 @@ def test_minutes_since_the_last_validation_are_counted_over_resumptions(
     a_recipe: Path, a_data_set: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A minute a step, the first at 0: resumed after two, a run that validates every five does so at its sixth.
-    now = []
-    monkeypatch.setattr(
-        callbacks.Clock, "elapsed_s", property(lambda clock: clock._before_s + 60 * (len(now) - clock.base))
-    )
-    start, end = callbacks.Clock.on_train_start, callbacks.WeightAverage.on_train_batch_end
-
-    def start_counting(clock: callbacks.Clock, *given: object) -> None:
-        start(clock, *given)
-        clock.base = len(now)
-
-    def count(average: callbacks.WeightAverage, *given: object) -> None:
-        now.append(1)
-        end(average, *given)
-
-    monkeypatch.setattr(callbacks.Clock, "base", 0, raising=False)
-    monkeypatch.setattr(callbacks.Clock, "on_train_start", start_counting)
-    monkeypatch.setattr(callbacks.WeightAverage, "on_train_batch_end", count)
+    _take_minutes(monkeypatch, step=1, validation=0)
     validated = []
     monkeypatch.setattr(
         callbacks.KeepWeights, "on_validation_end", lambda _, trainer, module: validated.append(trainer.global_step)
@@ -196,7 +216,31 @@ def test_resume_with_another_network_or_optimiser_is_refused_with_what_differs(
     told = capsys.readouterr().err
     assert all(part in told for part in ("'decoder_width': 12", "optimiser.name was 'radam'", "Lookahead", "averaged"))
     assert find_run("tiny").config.read_bytes() == before
-    assert _fit(a_recipe, a_data_set, "--resume", "auto", "learning_rate=1e-4", "batch_size=4") == 0
+    assert _fit(a_recipe, a_data_set, "--resume", "auto", "learning_rate=1e-4", "geometry.name=mine") == 0
+
+
+def test_resume_with_what_would_move_cases_or_epochs_is_refused(a_recipe: Path, a_data_set: Path, capsys) -> None:
+    assert _fit(a_recipe, a_data_set, "epochs=1") == 0
+    split = find_run("tiny").split.read_text(encoding="utf-8")
+    for word in ("seed=3", "batch_size=4", "data.split=mine.json", "data.validation_fraction=0.5"):
+        assert _fit(a_recipe, a_data_set, "--resume", "auto", word) == 2
+        assert word.split("=")[0] in capsys.readouterr().err
+    assert find_run("tiny").split.read_text(encoding="utf-8") == split
+
+
+def test_a_run_that_goes_on_keeps_its_split_whatever_was_added_to_the_data(
+    a_recipe: Path, a_data_set: Path, a_case_writer: Callable[..., None], capsys
+) -> None:
+    assert _fit(a_recipe, a_data_set, "epochs=1") == 0
+    split = find_run("tiny").split.read_text(encoding="utf-8")
+    for number in range(6):
+        a_case_writer(a_data_set, f"added_{number}", number)
+    assert _fit(a_recipe, a_data_set, "--resume", "auto") == 0
+    assert find_run("tiny").split.read_text(encoding="utf-8") == split
+    assert _last_step() == ALL_STEPS
+    (a_data_set / "labels" / "case_3.nii.gz").unlink()
+    assert _fit(a_recipe, a_data_set, "--resume", "auto", "epochs=4") == 2
+    assert "case_3" in capsys.readouterr().err
 
 
 def test_init_from_starts_from_weights_and_refuses_those_of_another_geometry(

@@ -114,9 +114,9 @@ def test_trained_runs_are_measured_by_one_command(tmp_path: Path, a_recipe: Path
     monkeypatch.setenv("OSSNET_HOME", str(tmp_path / "home"))
     assert main(["synthesise", str(tmp_path / "shapes"), "--anatomy", "shapes", "--count", "4"]) == 0
     words = ["geometry.grid_shape=[48, 64, 48]", "geometry.latent_grid=[6, 8, 6]", "learning_rate=0.01", "epochs=12"]
-    classes = 'geometry.classes=[{ name = "shape", label = 1 }]'
+    classes = ['geometry.classes=[{ name = "shape", label = 1 }]', "geometry.name=shapes"]
     data = str(tmp_path / "shapes")
-    fit = ["fit", str(a_recipe), "--data", data, "--name", "tiny", "sampling.locations=2048", classes, *words]
+    fit = ["fit", str(a_recipe), "--data", data, "--name", "tiny", "sampling.locations=2048", *classes, *words]
     assert main(fit) == 0
     capsys.readouterr()
     assert main(["location-error", "tiny", "--factors", "1", "4"]) == 0

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ossnet_training.config import DataSettings, Recipe
+from ossnet_training.planning import gather_cases
 from ossnet_training.pool_cases import find_pool_cases, read_pool_case
+from ossnet_training.splits import Split
 
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.tasks import get_task, prepare
@@ -55,3 +58,11 @@ def test_a_grid_read_from_the_crop_is_the_one_that_the_engine_prepares(a_pool: P
 def test_a_pool_for_another_geometry_is_refused(a_pool: Path) -> None:
     with pytest.raises(InputError, match="brats differs"):
         find_pool_cases(a_pool, get_task("brats"))
+
+
+def test_a_run_that_goes_on_keeps_its_split_of_a_pool_that_has_grown(a_pool: Path) -> None:
+    recipe = Recipe(task="brats", data=DataSettings(path=str(a_pool)))
+    begun = Split(training=("scan_0",), validation=("scan_2",))
+    assert gather_cases(recipe, TASK, begun)[1] == begun
+    with pytest.raises(InputError, match=r"scan_9.*put them back"):
+        gather_cases(recipe, TASK, Split(training=("scan_0", "scan_9"), validation=("scan_2",)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import os
 import subprocess
 import sys
@@ -10,22 +12,50 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.plugins.layer_sync import TorchSyncBatchNorm
+from ossnet_training.answering import field_of
 from ossnet_training.cli import main
 from ossnet_training.config import Recipe
 from ossnet_training.processes import Processes, trainer_options
 from ossnet_training.run_folder import find_run
+from torch import nn
 
 from napari_ossnet.engine.checkpoints import load_checkpoint
+from napari_ossnet.engine.networks.decoder import ConditionalBatchNorm
+from napari_ossnet.engine.networks.variants import build_network_from_config, config_for_task
+from napari_ossnet.engine.tasks import get_task
+
+#: What a process of two makes of its share of a batch: one volume, and two.
+SHARE = """
+import sys
+import torch
+from torch import distributed, nn
+from napari_ossnet.engine.networks.decoder import ConditionalBatchNorm
+
+distributed.init_process_group("gloo")
+rank = distributed.get_rank()
+x, latent, weight, state = torch.load(sys.argv[1])
+norm = ConditionalBatchNorm(3, 4)
+norm.load_state_dict(state)
+norm = nn.SyncBatchNorm.convert_sync_batchnorm(norm)
+share = slice(0, 1) if rank == 0 else slice(1, 3)
+own = x[share].clone().requires_grad_()
+answer = norm(own, latent[share])
+(answer * weight[share]).sum().backward()
+gradients = [parameter.grad for parameter in norm.parameters()]
+torch.save((answer.detach(), own.grad, gradients, norm.state_dict()), f"{sys.argv[1]}.{rank}")
+distributed.destroy_process_group()
+"""
 
 
-def _train_with_two_processes(words: list[str], a_home: Path) -> None:
+def _run_two_processes(words: list[str], a_home: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = os.environ | {"OSSNET_HOME": str(a_home), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     # gloo's start aborts once in a while on a busy machine: one retry, with the log of both.
     logs = []
     for _ in range(2):
         done = subprocess.run(
-            [*command, "-m", "ossnet_training.cli", "fit", *words, "--resume", "auto"],
+            [*command, *words],
             env=environment,
             capture_output=True,
             text=True,
@@ -50,12 +80,54 @@ def test_two_processes_end_with_the_parameters_of_one(
         a_recipe.write_text(f"{start}[network]\n{network}\n[data]{rest.split('[data]')[1]}", encoding="utf-8")
     words = [str(a_recipe), "--data", str(a_data_set), f"variant={variant}", "dice=0.5", "clip_norm=1.0"]
     assert main(["fit", *words, "--name", "one"]) == 0
-    _train_with_two_processes([*words, "--name", "two"], a_home)
+    _run_two_processes(["-m", "ossnet_training.cli", "fit", *words, "--name", "two", "--resume", "auto"], a_home)
     one, two = (load_checkpoint(find_run(name).last) for name in ("one", "two"))
     for name, tensor in one.network.state_dict().items():
         torch.testing.assert_close(two.network.state_dict()[name], tensor, rtol=0, atol=1e-5, msg=name)
     assert two.card.dice == pytest.approx(one.card.dice, abs=1e-3)
     assert find_run("one").split.read_text(encoding="utf-8") == find_run("two").split.read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_statistics_of_two_processes_are_those_of_one(tmp_path: Path, a_home: Path) -> None:
+    torch.manual_seed(0)
+    norm = ConditionalBatchNorm(3, 4)
+    for parameter in norm.parameters():
+        nn.init.normal_(parameter)
+    state = copy.deepcopy(norm.state_dict())
+    # Far from zero, where squares cancel.
+    x, latent, weight = 300 + torch.randn(3, 5, 4), torch.randn(3, 3), torch.randn(3, 5, 4)
+    script, given = tmp_path / "share.py", tmp_path / "given.pt"
+    script.write_text(SHARE, encoding="utf-8")
+    torch.save((x, latent, weight, state), given)
+    _run_two_processes([str(script), str(given)], a_home)
+    answers, gradients_x, gradients, states = zip(*(torch.load(f"{given}.{rank}") for rank in range(2)), strict=True)
+    whole = x.clone().requires_grad_()
+    answer = norm(whole, latent)
+    (answer * weight).sum().backward()
+    torch.testing.assert_close(torch.cat(answers), answer.detach(), rtol=0, atol=1e-3)
+    torch.testing.assert_close(torch.cat(gradients_x), whole.grad, rtol=0, atol=1e-3)
+    for parts, parameter in zip(zip(*gradients, strict=True), norm.parameters(), strict=True):
+        torch.testing.assert_close(sum(parts), parameter.grad, rtol=0, atol=1e-3)
+    for found in states:
+        torch.testing.assert_close(found, norm.state_dict(), rtol=1e-4, atol=1e-4)
+
+
+def test_a_network_can_be_judged_while_its_norms_are_synchronised_and_after() -> None:
+    torch.manual_seed(0)
+    task = dataclasses.replace(get_task("hippocampus"), grid_shape=(16, 16, 16), latent_grid=(2, 2, 2))
+    settings = {"encoder_channels": [4, 8], "decoder_features": 16, "decoder_blocks": 2}
+    network = build_network_from_config("c", config_for_task("c", task) | settings).eval()
+    for name, buffer in network.named_buffers():
+        if name.endswith(("running_mean", "running_var")):
+            buffer.uniform_(0.5, 1.5)
+    grid, locations = torch.randn(1, 16, 16, 16).numpy(), torch.rand(50, 3) * 15
+    device, layers = torch.device("cpu"), TorchSyncBatchNorm()
+    expected = field_of(network, task, grid, device).query(locations)
+    during = layers.apply(network)
+    assert any(isinstance(module, nn.SyncBatchNorm) for module in during.modules())
+    torch.testing.assert_close(field_of(during, task, grid, device).query(locations), expected)
+    torch.testing.assert_close(field_of(layers.revert(during).eval(), task, grid, device).query(locations), expected)
 
 
 def test_a_lone_process_is_a_lone_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from ossnet_training.planning import task_of
-from ossnet_training.recipe_files import load_recipe, recipe_names, recipe_toml
+from ossnet_training.recipe_files import load_recipe, read_recipe, recipe_names, recipe_toml
 
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.networks.variants import VARIANTS, config_for_task
@@ -81,7 +81,7 @@ def test_a_recipe_may_have_classes_and_channels_of_its_own(tmp_path: Path) -> No
     written = tmp_path / "again.toml"
     written.write_text(recipe_toml(recipe), encoding="utf-8")
     assert load_recipe(str(written)) == recipe
-    task = task_of(load_recipe("brats", ['geometry.modalities=["flair", "dwi"]']))
+    task = task_of(load_recipe("brats", ['geometry.modalities=["flair", "dwi"]', "geometry.name=diffusion"]))
     assert task.modality_names == ("flair", "dwi")
     assert "t2f" in task.modalities[0].words
 
@@ -94,6 +94,11 @@ def test_a_recipe_may_have_classes_and_channels_of_its_own(tmp_path: Path) -> No
         ('geometry.classes=[{ name = "a", label = 1 }, { name = "b", label = 1 }]', "same label"),
         ("geometry.modalities=[]", "list of names"),
         ('geometry.modalities=["t1", "t1"]', "same name"),
+        ('geometry.modalities=["flair", "dwi"]', "geometry.name"),
+        ('geometry.modalities=["t1", "flair", "t1ce", "t2"]', "geometry.name"),
+        ('geometry.classes=[{ name = "core", label = 1 }]', "geometry.name"),
+        ('geometry.classes=[{ name = "whole_tumour", label = 4 }]', "geometry.name"),
+        ("geometry.name=hippocampus", "geometry.name"),
         ("geometry.grid_shape=[64, 64, 64]", "doesn't fit into the grid_shape"),
         ("geometry.grid_shape=[64, 64]", "three whole numbers|shorter"),
     ],
@@ -106,6 +111,34 @@ def test_a_geometry_that_can_not_be_is_said(geometry: str, complaint: str) -> No
 def test_adaptive_sampling_is_not_for_whole_planes() -> None:
     with pytest.raises(InputError, match="whole planes"):
         load_recipe("hippocampus", ["variant=unet-2d", "strategy=adaptive"])
+
+
+def test_adaptive_sampling_is_not_for_boxes() -> None:
+    with pytest.raises(InputError, match="whatever boxes"):
+        load_recipe("hippocampus", ["strategy=adaptive"])
+    assert load_recipe("hippocampus", ["strategy=adaptive", "boxes=0"]).sampling.boxes == 0
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_bundled_recipes_that_put_boxes_on_the_border_say_so(name: str) -> None:
+    sampling = load_recipe(name, ["variant=x"]).sampling
+    assert sampling.boxes > 0
+    assert sampling.strategy == "border"
+
+
+def test_a_run_made_by_older_rules_is_read_as_it_is(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(
+        'task = "brats"\nvariant = "x"\n[geometry]\nmodalities = ["flair", "dwi"]\n'
+        '[sampling]\nstrategy = "adaptive"\nboxes = 4\n',
+        encoding="utf-8",
+    )
+    with pytest.raises(InputError, match=r"(?s)whatever boxes.*geometry.name"):
+        load_recipe(str(config))
+    assert read_recipe(config).sampling.boxes == 4
+    config.write_text('task = "brats"\ncolour = 3\n', encoding="utf-8")
+    with pytest.raises(InputError, match="colour: no such setting"):
+        read_recipe(config)
 
 
 def test_pfseg_has_its_published_settings() -> None:

@@ -97,7 +97,7 @@ def test_an_empty_label_has_no_band_and_is_drawn_from_all_the_same(an_image: tor
 def test_locations_lie_in_their_boxes_and_boxes_on_border_and_anatomy(a_label: torch.Tensor) -> None:
     image = torch.zeros((1, *a_label.shape))
     image[:, 8:16] = torch.randn((1, 8, *a_label.shape[1:]), generator=case_generator(0, 0, 0))
-    settings = SamplingSettings(locations=800, boxes=8, box_voxels=8, border_fraction=0.5)
+    settings = SamplingSettings(strategy="border", locations=800, boxes=8, box_voxels=8, border_fraction=0.5)
     draw = draw_locations(image, a_label, settings, case_generator(1, 2, 3), 800)
     assert draw.boxes is not None
     inside = draw.indices.reshape(8, 100, 3) - draw.boxes[:, None]
@@ -105,6 +105,17 @@ def test_locations_lie_in_their_boxes_and_boxes_on_border_and_anatomy(a_label: t
     band = border_band(a_label, 1)
     for i, j, k in draw.boxes[:4].tolist():
         assert band[i : i + 8, j : j + 8, k : k + 8].any()
+
+
+def test_uniform_boxes_are_drawn_to_no_border(an_image: torch.Tensor, a_label: torch.Tensor) -> None:
+    def boxes(strategy: str, fraction: float) -> list[list[int]]:
+        settings = SamplingSettings(strategy=strategy, boxes=8, box_voxels=8, border_fraction=fraction)
+        drawn = draw_locations(an_image, a_label, settings, case_generator(1, 2, 3), 800).boxes
+        assert drawn is not None
+        return drawn.tolist()
+
+    assert boxes("uniform", 1.0) == boxes("uniform", 0.0) == boxes("border", 0.0)
+    assert boxes("uniform", 1.0) != boxes("border", 1.0)
 
 
 def test_planes_are_whole_and_different(a_label: torch.Tensor) -> None:

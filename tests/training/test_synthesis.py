@@ -7,7 +7,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from ossnet_training.cases import find_cases
 from ossnet_training.cli import main
+from ossnet_training.pool_cases import is_pool
 from ossnet_training.synthesis.abdomen_anatomy import make_abdomen
 from ossnet_training.synthesis.abdomen_canvas import LIVER_PARTS, Organ
 from ossnet_training.synthesis.abdomen_contrast import make_abdomen_pair, scan_abdomen
@@ -132,13 +134,18 @@ class TestSynthesising:
             np.testing.assert_array_equal(a, b)
 
     def test_writes_folders_as_brats_has_them(self, tmp_path: Path) -> None:
-        (entry,) = synthesise(SynthesisSettings(output=tmp_path, count=1, seed=5, layout="brats"))
+        settings = SynthesisSettings(output=tmp_path, count=1, seed=5, layout="brats")
+        (entry,) = synthesise(settings)
         flair = read_volume(tmp_path / entry.name / f"{entry.name}_flair.nii.gz")
         labels = read_volume(tmp_path / entry.name / f"{entry.name}_seg.nii.gz")
         assert flair.shape == labels.shape == (240, 240, 155)
         assert flair.axis_codes == "LPS"
         assert set(np.unique(labels.data)) <= {0, 1, 2, 4}
         assert (labels.data > 0).sum() / 1e3 == pytest.approx(entry.volume_ml, abs=0.01)
+        # No pool, for which the same commands would take it.
+        assert not is_pool(tmp_path, "auto")
+        assert [case.name for case in find_cases(tmp_path)] == [entry.name]
+        assert list(synthesise(settings)) == []
 
     def test_refuses_settings_that_make_no_sense_all_at_once(self, tmp_path: Path) -> None:
         settings = SynthesisSettings(output=tmp_path, count=0, made_share=2.0)

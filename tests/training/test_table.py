@@ -73,6 +73,13 @@ def test_a_table_trains_judges_and_shows_each_variant_and_does_nothing_twice(a_t
     os.utime(find_run(names[2]).best, (2e9, 2e9))
     list(make_table(a_table, again))
     assert again.done[1:] == [("evaluate", names[2])]
+    # Runs that were judged on different cases are not put side by side.
+    scores = find_run(names[0]).path / "scores-dense.csv"
+    rows = scores.read_text(encoding="utf-8").splitlines(keepends=True)
+    lost = rows[1].split(",")[0]
+    scores.write_text("".join(row for row in rows if not row.startswith(f"{lost},")), encoding="utf-8")
+    with pytest.raises(InputError, match=f"different cases .only unet-2d on {lost}"):
+        list(make_table(a_table, again))
 
 
 def test_a_variant_that_fails_does_not_stop_the_others(a_table: TableSettings) -> None:
@@ -100,6 +107,10 @@ def test_what_a_table_can_not_do_is_said_before_anything_starts(a_table: TableSe
     list(make_table(a_table, commands))
     with pytest.raises(InputError, match="made with other settings"):
         list(make_table(dataclasses.replace(a_table, settings=("learning_rate=0.5",)), commands))
+    with pytest.raises(InputError, match="made from other data"):
+        list(make_table(dataclasses.replace(a_table, data=f"{a_table.data}-of-another-clinic"), commands))
+    list(make_table(dataclasses.replace(a_table, data=f"{a_table.data}/../data", settings=("licence=CC0",)), commands))
+    assert [word for word, _ in commands.done] == ["fit", "evaluate"]
 
 
 def test_a_run_that_was_killed_before_its_minutes_is_trained_on(a_table: TableSettings) -> None:

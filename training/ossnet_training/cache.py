@@ -20,11 +20,14 @@ from napari_ossnet.engine.errors import InputError, OutputError
 from napari_ossnet.engine.tasks import PreparedVolume, Task, prepare
 from napari_ossnet.engine.volume import Volume, read_volume
 from ossnet_training.cases import Case
+from ossnet_training.label_placement import label_on_scan
 
 logger = logging.getLogger(__name__)
 
 #: Raise when what a cached case holds changes.
-_FORMAT = "1"
+_FORMAT = "2"
+#: A case's files.
+_FILES = ("grid.npy", "label.npy")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +71,7 @@ def cache_cases(
     for case in cases:
         target = folder / f"{case.name}-{_digest(case, task, label_map)}"
         try:
-            if not (target / "label.npy").is_file():
+            if not _is_complete(target):
                 logger.info("decoding %s", case.name)
                 _decode(case, task, label_map, target)
         except InputError as error:
@@ -90,22 +93,16 @@ def cache_cases(
 
 
 def read_case(case: Case, task: Task) -> tuple[Volume, np.ndarray]:
-    """A case's scan, channels in the task's order, and its label as the file has it (i, j, k).
+    """A case's scan, channels in the task's order, and its label's numbers on the scan's voxels (i, j, k).
 
     Raises:
-        InputError: A file is missing or unreadable, or their grids differ; with the case's name.
+        InputError: A file is missing or unreadable, or their voxels differ; with the case's name.
     """
     try:
         volume = _read_images(case, task)
-        label = _read_label(case)
+        return volume, label_on_scan(_read_label(case), volume)
     except InputError as error:
         raise InputError(f"Case {case.name}: {error}") from error
-    if label.shape != volume.shape:
-        raise InputError(
-            f"Case {case.name}: the label's grid {label.shape} is not the scan's {volume.shape}; "
-            "resample the label to the scan, or leave the case out."
-        )
-    return volume, label
 
 
 def class_numbers(label: np.ndarray, task: Task, label_map: Sequence[tuple[int, int]]) -> np.ndarray:
@@ -169,13 +166,13 @@ def _read_images(case: Case, task: Task) -> Volume:
     )
 
 
-def _read_label(case: Case) -> np.ndarray:
+def _read_label(case: Case) -> Volume:
     if not case.label.exists():
         raise InputError(f"missing label {case.label}.")
-    label = read_volume(case.label).data
-    if label.shape[0] != 1:
-        raise InputError(f"the label {case.label.name} has {label.shape[0]} channels, expected one.")
-    return label[0]
+    label = read_volume(case.label)
+    if len(label.data) != 1:
+        raise InputError(f"the label {case.label.name} has {len(label.data)} channels, expected one.")
+    return label
 
 
 def _decode(case: Case, task: Task, label_map: Sequence[tuple[int, int]], target: Path) -> None:
@@ -190,11 +187,9 @@ def _decode(case: Case, task: Task, label_map: Sequence[tuple[int, int]], target
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=".case-", dir=target.parent))
         try:
-            np.save(scratch / "grid.npy", grid)
-            np.save(scratch / "label.npy", label_on_grid(classes, prepared))
-            if target.exists():
-                shutil.rmtree(target)
-            scratch.replace(target)
+            for name, array in zip(_FILES, (grid, label_on_grid(classes, prepared)), strict=True):
+                np.save(scratch / name, array)
+            _put_in_place(scratch, target)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     except OSError as error:
@@ -202,6 +197,27 @@ def _decode(case: Case, task: Task, label_map: Sequence[tuple[int, int]], target
             f"Can't write the cache of case {case.name} to {target.parent} ({error.strerror}); free space there, or "
             "point OSSNET_HOME at a disk that has some."
         ) from error
+
+
+def _put_in_place(scratch: Path, target: Path) -> None:
+    """Move a decoded case's files to where they belong, unless another process was faster: its files are the same.
+
+    File by file, so that nothing that others read is ever taken away.
+    """
+    target.mkdir(exist_ok=True)
+    for name in _FILES:
+        if _is_complete(target):
+            return
+        try:
+            (scratch / name).replace(target / name)
+        except OSError:
+            # Windows doesn't replace a file that another process reads.
+            if not _is_complete(target):
+                raise
+
+
+def _is_complete(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in _FILES)
 
 
 def _digest(case: Case, task: Task, label_map: Sequence[tuple[int, int]]) -> str:

@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 class Clock(Callback):
     """Counts the time under training over all resumptions, anneals the rates, stops when the minutes are over.
 
+    It stands still while the weights are validated: else a variant that answers slowly would get less training.
+
     Args:
         recipe: The run's settings.
         steps_per_epoch: Of the training loader.
@@ -57,7 +59,9 @@ class Clock(Callback):
         self._started_at = time.monotonic()
 
     def on_train_batch_start(self, trainer: lightning.Trainer, *_: Any) -> None:
-        """Set the rates of this step; every rank takes rank 0's clock."""
+        """Set the rates of this step; every rank takes rank 0's clock, which goes on after a validation."""
+        if self._started_at is None:
+            self._started_at = time.monotonic()
         epoch, step = trainer.global_step // self._steps, trainer.global_step
         progress = step / (self._steps * self._recipe.epochs)
         if self._recipe.minutes:
@@ -75,10 +79,21 @@ class Clock(Callback):
         if self._recipe.minutes and trainer.strategy.broadcast(self.elapsed_s) >= 60 * self._recipe.minutes:
             trainer.should_stop = True
 
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Stop the clock."""
+        self._stop()
+
+    def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Stop the clock until the next step."""
+        self._stop()
+
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Tell rank 0's plateau, which is the one that knows the Dice, how good the weights are."""
         if trainer.is_global_zero and not trainer.sanity_checking:
             self._plateau.update(selection_score(validation_dice(trainer)), trainer.global_step / self._steps)
+
+    def _stop(self) -> None:
+        self._before_s, self._started_at = self.elapsed_s, None
 
 
 class TimedValidation(Callback):

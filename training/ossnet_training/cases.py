@@ -20,11 +20,15 @@ _BRATS_CHANNELS = ("flair", "t1", "t1ce", "t2")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One labelled scan: its name, its image files (one a channel, or one with all) and its label file."""
+    """One labelled scan: its name, its image files (one a channel, or one with all) and its label file.
+
+    ``columns`` are the images' names where the data set gives them any; see ``channel_order.py``.
+    """
 
     name: str
     images: tuple[Path, ...]
     label: Path
+    columns: tuple[str, ...] = ()
 
 
 def find_cases(path: str | Path, layout: str = "auto") -> list[Case]:
@@ -41,9 +45,14 @@ def find_cases(path: str | Path, layout: str = "auto") -> list[Case]:
     if not str(path) or not root.exists():
         raise InputError(f"There is no data set at {str(path)!r}; name its folder with --data.")
     layout = guess_layout(root) if layout == "auto" else layout
+    if layout not in LAYOUTS:
+        raise InputError(f"{root} can't be read in the {layout} layout; expected one of auto, {', '.join(LAYOUTS)}.")
     cases = sorted(LAYOUTS[layout](root), key=lambda case: case.name)
     if not cases:
-        raise InputError(f"{root} holds no labelled case in the {layout} layout ({_EXPECTED[layout]}).")
+        raise InputError(
+            f"{root} holds no labelled case in the {layout} layout ({_EXPECTED[layout]}); check the path, or set "
+            "data.layout=auto."
+        )
     names = [case.name for case in cases]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -73,14 +82,14 @@ def guess_layout(root: Path) -> str:
 
 
 def _find_brats(root: Path) -> Iterable[Case]:
-    for folder in sorted(p for p in root.iterdir() if p.is_dir()):
+    for folder in sorted(p for p in root.glob("*") if p.is_dir()):
         labels = _with_ending(folder, "seg")
         if labels:
             images = tuple(
                 (_with_ending(folder, channel) or [folder / f"{folder.name}_{channel}.nii.gz"])[0]
                 for channel in _BRATS_CHANNELS
             )
-            yield Case(name=folder.name, images=images, label=labels[0])
+            yield Case(name=folder.name, images=images, label=labels[0], columns=_BRATS_CHANNELS)
 
 
 def _with_ending(folder: Path, ending: str) -> list[Path]:
@@ -135,7 +144,7 @@ def _pair_folders(root: Path) -> tuple[Path, Path] | None:
 
 
 def _read_csv(path: Path) -> Iterable[Case]:
-    """Rows of a CSV file: ``label``, perhaps ``name``, and every other column an image (a channel each, in order)."""
+    """Rows of a CSV file: ``label``, perhaps ``name``, and every other column an image, a channel each."""
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     if not rows or "label" not in rows[0] or len(set(rows[0]) - {"name", "label"}) < 1:
@@ -152,6 +161,7 @@ def _read_csv(path: Path) -> Iterable[Case]:
             name=row.get("name") or case_name(path.parent / row["label"]),
             images=images,
             label=path.parent / row["label"],
+            columns=tuple(columns),
         )
 
 

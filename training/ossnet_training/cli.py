@@ -72,14 +72,14 @@ class Evaluate:
     thresholds: bool = False
     """Show beside it what Otsu's and the best threshold of the first channel achieve."""
     output: Path | None = None
-    """Folder for the CSV, the table and the picture; by default the run's, else the present one."""
+    """Folder for the CSV, the table and the picture; by default the run's for all its own cases, else the present."""
 
     def run(self) -> None:
         """Evaluate; prints each case as it comes, then the table."""
         from ossnet_training.comparing import judge, judge_thresholds, keep_scores, output_folder, write_report
         from ossnet_training.evaluation import Score
 
-        folder = output_folder(self.source, self.output)
+        folder = output_folder(self.source, self.output, data=self.data, split=self.split, limit=self.cases)
         scores: list[Score] = []
         found = judge(
             self.source,
@@ -118,11 +118,12 @@ class Compare:
 
     def run(self) -> None:
         """Compare."""
-        from ossnet_training.comparing import kept_scores, write_report
+        from ossnet_training.comparing import kept_scores, refuse_different_cases, write_report
 
         if not self.runs:
             raise InputError("Name the runs to compare: ossnet-train compare RUN RUN ...")
         scores = {name: kept_scores(name, self.protocol) for name in self.runs}
+        refuse_different_cases(scores)
         print(write_report(self.output, scores, "comparison").read_text(encoding="utf-8"))
 
 

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import torch
 
-from napari_ossnet.engine.checkpoints import load_checkpoint
+from napari_ossnet.engine.checkpoints import load_checkpoint, read_card
 from napari_ossnet.engine.device import choose_device
 from napari_ossnet.engine.errors import InputError
 from ossnet_training.cases import Case, find_cases
+from ossnet_training.channel_order import in_task_order
 from ossnet_training.config import Recipe
 from ossnet_training.evaluation import Protocol, Score, cases_by_name, evaluate_cases, threshold_scores
-from ossnet_training.pool_cases import PoolCase, find_pool_cases
+from ossnet_training.pool_cases import PoolCase, find_pool_cases, is_pool
 from ossnet_training.reports import draw_boxes, markdown_table, write_scores
-from ossnet_training.run_folder import find_run, weights_of, write_text
-from ossnet_training.splits import make_split, read_split
-from ossnet_training.synthesis.pool import MANIFEST
+from ossnet_training.run_folder import RunFolder, data_path, find_run, weights_of, write_text
+from ossnet_training.splits import make_split, read_split, some_names
 
 
 def scores_path(folder: Path, protocol: Protocol) -> Path:
@@ -59,7 +60,7 @@ def judge_thresholds(
 ) -> Iterator[tuple[Score, Score]]:
     """Scores of thresholds of the first channel on the cases that `judge` takes."""
     chosen, recipe = cases_to_judge(source, data=data, split=split, limit=limit)
-    task = load_checkpoint(weights_of(source)).card.task
+    task = read_card(weights_of(source)).task
     yield from threshold_scores(task, chosen, label_map=recipe.data.label_map if recipe else ())
 
 
@@ -67,28 +68,29 @@ def cases_to_judge(
     source: str, *, data: str | None, split: str | None, limit: int = 0
 ) -> tuple[list[Case | PoolCase], Recipe | None]:
     """The cases that a run or other weights are judged on, and the run's recipe where there is a run."""
-    recipe, names = _recipe_of(source), None
-    if data is None and recipe is None:
+    run = _run_of(source)
+    if data is None and run is None:
         raise InputError(f"{source} is no run, so that its data isn't known; name the data set with --data.")
-    cases, own_names = _cases(data or (recipe.data.path if recipe else ""), source, recipe)
+    own = run if run is not None and _is_data_of(run, data) else None
+    cases, pool_names = _cases(source, data, own)
     if split is not None:
         names = read_split(split).validation
-    elif recipe is not None or own_names:
-        names = own_names or _validation_names(recipe, source, cases)
-    chosen = list(cases) if names is None else cases_by_name(cases, names)
-    if not chosen:
-        raise InputError("None of the split's cases is in the data set; check --data and --split.")
-    return chosen[: limit or None], recipe
+    else:
+        names = _validation_names(run, cases, pool_names, is_own=own is not None)
+    chosen = cases_by_name(cases, names)
+    return chosen[: limit or None], run.recipe() if run is not None else None
 
 
-def output_folder(source: str, output: Path | None) -> Path:
-    """Where scores go: the folder asked for, else the run's, else the present one."""
+def output_folder(source: str, output: Path | None, *, data: str | None, split: str | None, limit: int) -> Path:
+    """Where scores go: the folder asked for, else the run's, else the present one.
+
+    Only scores of all cases that a run itself set apart go into its folder, where `kept_scores` takes them for that.
+    """
     if output is not None:
         return output
-    try:
-        return find_run(source).path
-    except InputError:
-        return Path()
+    run = _run_of(source)
+    is_whole = split is None and not limit
+    return run.path if run is not None and is_whole and _is_data_of(run, data) else Path()
 
 
 def write_report(folder: Path, scores: dict[str, list[Score]], title: str) -> Path:
@@ -125,26 +127,60 @@ def kept_scores(name: str, protocol: Protocol) -> list[Score]:
         ]
 
 
-def _recipe_of(source: str) -> Recipe | None:
+def refuse_different_cases(scores: Mapping[str, Sequence[Score]]) -> None:
+    """Let runs pass that were judged on the same cases.
+
+    Raises:
+        InputError: Two of them weren't.
+    """
+    judged = {name: {score.case for score in some} for name, some in scores.items()}
+    for first, other in pairwise(judged):
+        pairs = ((first, judged[first] - judged[other]), (other, judged[other] - judged[first]))
+        found = "; ".join(f"only {name} on {some_names(sorted(cases))}" for name, cases in pairs if cases)
+        if found:
+            raise InputError(
+                f"{first} and {other} were judged on different cases ({found}); train and judge both on the same."
+            )
+
+
+def _run_of(source: str) -> RunFolder | None:
     try:
-        return find_run(source).recipe()
+        return find_run(source)
     except InputError:
         return None
 
 
-def _cases(path: str, source: str, recipe: Recipe | None) -> tuple[list[Case | PoolCase], tuple[str, ...]]:
-    """All cases, and the names that validate where the data set says so itself, as a pool does."""
-    if (Path(path).expanduser() / MANIFEST).is_file():
-        pool, split = find_pool_cases(Path(path).expanduser(), load_checkpoint(weights_of(source)).card.task)
+def _is_data_of(run: RunFolder, data: str | None) -> bool:
+    return data is None or data_path(data) == run.data()
+
+
+def _cases(source: str, data: str | None, own: RunFolder | None) -> tuple[list[Case | PoolCase], tuple[str, ...]]:
+    """All cases, and the names that validate where the data set says so itself, as a pool does.
+
+    A run's layout is that of its own data; of other data it says nothing.
+    """
+    layout = own.recipe().data.layout if own is not None else "auto"
+    path = own.data() if own is not None else Path(data or "").expanduser()
+    task = read_card(weights_of(source)).task
+    if is_pool(path, layout):
+        pool, split = find_pool_cases(path, task)
         return list(pool), split.validation
-    return list(find_cases(path, recipe.data.layout if recipe else "auto")), ()
+    return list(in_task_order(find_cases(path, layout), task)), ()
 
 
-def _validation_names(recipe: Recipe | None, source: str, cases: Sequence[Case | PoolCase]) -> tuple[str, ...]:
-    """The names that the run itself set apart, not those that its recipe would set apart today."""
-    run = find_run(source)
-    if run.split.is_file():
+def _validation_names(
+    run: RunFolder | None, cases: Sequence[Case | PoolCase], pool_names: tuple[str, ...], *, is_own: bool
+) -> tuple[str, ...]:
+    """The names that the run itself set apart, not those that its recipe would set apart today.
+
+    A pool that the run wasn't made from has its own; without a run, all cases are judged.
+    """
+    if run is not None and run.split.is_file() and (is_own or not pool_names):
         return read_split(str(run.split)).validation
-    names = [case.name for case in cases]
-    assert recipe is not None
-    return make_split(names, recipe.data.split, fraction=recipe.data.validation_fraction, seed=recipe.seed).validation
+    names = tuple(case.name for case in cases)
+    if run is None or pool_names:
+        return pool_names or names
+    settings = run.recipe()
+    return make_split(
+        names, settings.data.split, fraction=settings.data.validation_fraction, seed=settings.seed
+    ).validation

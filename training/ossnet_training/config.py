@@ -35,9 +35,9 @@ class SamplingSettings:
     strategy: Literal["uniform", "border", "adaptive", "all"] = "uniform"
     #: Locations a volume and step; 2^14 in the paper.
     locations: int = 16384
-    #: Share of them near the label's surface (or where the network is unsure).
+    #: Share of them near the label's surface (or where the network is unsure); of the boxes, those that lie on it.
     border_fraction: float = 0.5
-    #: Reach of the band to either side of the surface in voxels (about 7 in the published script).
+    #: Reach of the band to either side of the surface in voxels (about 7 in the published script); of no use to boxes.
     border_voxels: int = 7
     #: Boxes a volume that the locations lie in; 0 spreads them over the whole volume.
     boxes: int = 0
@@ -157,7 +157,7 @@ class Recipe:
     device: str = "auto"
     #: Seconds between checkpoints.
     checkpoint_seconds: float = 120.0
-    #: What the model card says about the data.
+    #: What the model card says about the data; of a bundled recipe only where its own split was trained on.
     training_data: str = ""
     licence: str = ""
     citation: str = ""
@@ -199,6 +199,8 @@ def contradictions(recipe: Recipe) -> list[str]:
     ]
     if recipe.variant == "unet-2d" and recipe.sampling.strategy == "adaptive":
         problems.append("sampling.strategy=adaptive chooses single locations, but unet-2d sees whole planes")
+    if recipe.sampling.boxes and recipe.sampling.strategy == "adaptive":
+        problems.append("sampling.strategy=adaptive chooses single locations, whatever boxes; use sampling.boxes=0")
     if not recipe.validation.every_epochs and not recipe.validation.every_minutes:
         problems.append("validation.every_epochs or validation.every_minutes must be above 0")
     fractions = {

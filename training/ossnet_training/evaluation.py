@@ -25,6 +25,7 @@ from ossnet_training.losses import classes_at
 from ossnet_training.overlap import class_columns, dice_of, iou_of, overlap_counts
 from ossnet_training.pool_cases import PoolCase, read_pool_case
 from ossnet_training.sampling import case_generator, uniform_locations
+from ossnet_training.splits import some_names
 from ossnet_training.surface_distance import hd95_mm
 from ossnet_training.thresholds import best_threshold_mask, otsu_mask
 
@@ -185,6 +186,16 @@ def _surface_distance(judged: Judged, number: int) -> float:
 
 
 def cases_by_name(cases: Sequence[Case | PoolCase], names: Sequence[str]) -> list[Case | PoolCase]:
-    """The cases of these names, in their order."""
+    """The cases of these names, in their order.
+
+    Raises:
+        InputError: The data set lacks some of them.
+    """
     known = {case.name: case for case in cases}
-    return [known[name] for name in names if name in known]
+    missing = [name for name in names if name not in known]
+    if missing:
+        raise InputError(
+            f"The data set lacks {len(missing)} of the {len(names)} cases to judge ({some_names(missing)}); check "
+            "--data and --split; a weights file without --split is judged on all cases that there are."
+        )
+    return [known[name] for name in names]

@@ -10,7 +10,7 @@ import torch
 
 from napari_ossnet.engine.errors import EngineError, InputError
 from napari_ossnet.engine.networks.variants import build_network_from_config, config_for_task
-from napari_ossnet.engine.tasks import Task, get_task
+from napari_ossnet.engine.tasks import TASKS, Task, get_task
 from ossnet_training.config import Recipe
 
 _GEOMETRY = (
@@ -25,7 +25,8 @@ def task_of(recipe: Recipe) -> Task:
     """The recipe's task with its geometry laid over: grid, channels, classes, and what it is called.
 
     ``classes`` is a list of tables with ``name`` and ``label`` (and perhaps ``title`` and ``color``), ``modalities`` a
-    list of names; an empty ``scan_shape`` or ``spacing_mm`` means none.
+    list of names; an empty ``scan_shape`` or ``spacing_mm`` means none. Other classes or modalities than a task of this
+    program has make another task, which needs a name of its own: by its name others take it for the one that they know.
 
     Raises:
         InputError: There is no such task or no such part of its geometry, or the parts don't fit together.
@@ -54,7 +55,22 @@ def task_of(recipe: Recipe) -> Task:
             f"geometry: a scan_shape of {changed.box_shape} doesn't fit into the grid_shape {changed.grid_shape}; "
             "with scan_shape=[] a scan may fill the whole grid."
         )
+    _refuse_borrowed_name(changed)
     return changed
+
+
+def _refuse_borrowed_name(task: Task) -> None:
+    known = TASKS.get(task.name)
+    if known is not None and _meaning(task) != _meaning(known):
+        raise InputError(
+            f"geometry: these classes or modalities are not those of the task {task.name!r}; give yours a name "
+            "of their own with geometry.name."
+        )
+
+
+def _meaning(task: Task) -> tuple[tuple[str, ...], list[tuple[str, int]]]:
+    """What a mask's labels and the images' order stand for."""
+    return task.modality_names, [(entry.name, entry.label) for entry in task.classes]
 
 
 def _is_shape(shape: Any) -> bool:

@@ -23,8 +23,9 @@ from ossnet_training.costs import KeepCosts
 from ossnet_training.data import CaseDataset, ResumableBatches, build_loader
 from ossnet_training.geometry import network_config
 from ossnet_training.logs import MetricsLog
+from ossnet_training.model_cards import build_card
 from ossnet_training.module import TrainingModule
-from ossnet_training.planning import RunPlan, build_card, window_rule
+from ossnet_training.planning import RunPlan, window_rule
 from ossnet_training.processes import Processes, trainer_options
 from ossnet_training.run_folder import RunFolder
 

@@ -17,7 +17,7 @@ from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.tasks import Task
 from napari_ossnet.engine.volume import Volume
 from ossnet_training.splits import Split
-from ossnet_training.synthesis.pool import PoolEntry, load_scan, read_manifest
+from ossnet_training.synthesis.pool import MANIFEST, PoolEntry, load_scan, read_manifest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +59,11 @@ def read_pool_case(case: PoolCase) -> tuple[Volume, np.ndarray]:
     affine = np.diag([-1.0, -1.0, 1.0, 1.0])
     names = case.task.modality_names
     return Volume(data=image, affine=affine, channel_names=names), (label > 0).astype(np.uint8)
+
+
+def is_pool(folder: Path, layout: str) -> bool:
+    """Whether a data set of this layout (``auto`` looks at what lies in it) is a pool."""
+    return layout == "pool" or (layout == "auto" and (folder / MANIFEST).is_file())
 
 
 def find_pool_cases(folder: Path, task: Task) -> tuple[list[PoolCase], Split]:

@@ -36,20 +36,21 @@ def load_recipe(recipe: str, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         InputError: The recipe is unknown or not TOML, or any setting is wrong; all problems in one text.
     """
-    tree = _read_toml(recipe)
-    problems: list[str] = []
-    given: dict[str, Any] = {}
-    for text in overrides:
-        _place_override(text, given, problems)
-    special = _take_variant(tree, given, problems)
-    merged = _merge(_merge(tree, special), given)
-    settings = _build(Recipe, merged, "", problems)
+    settings, problems = _read_settings(recipe, overrides)
     if not problems:
-        problems += contradictions(settings) + geometry_problems(settings)
-    if problems:
-        raise InputError(
-            f"The recipe {recipe} can't be used as given:\n" + "\n".join(f"  - {text}" for text in problems)
-        )
+        problems = contradictions(settings) + geometry_problems(settings)
+    _refuse(recipe, problems)
+    return settings
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The settings that a run was made with: that they hold together was looked at then, by the rules of that time.
+
+    Raises:
+        InputError: The file is not TOML, or is no recipe.
+    """
+    settings, problems = _read_settings(str(path), ())
+    _refuse(str(path), problems)
     return settings
 
 
@@ -63,6 +64,25 @@ def recipe_toml(recipe: Recipe) -> str:
     lines: list[str] = []
     _write_table(recipe_tree(recipe), "", lines)
     return "\n".join(lines).lstrip("\n") + "\n"
+
+
+def _read_settings(recipe: str, overrides: Sequence[str]) -> tuple[Recipe, list[str]]:
+    """The settings as they are given, and what is wrong with their form; with anything wrong they are no recipe."""
+    tree = _read_toml(recipe)
+    problems: list[str] = []
+    given: dict[str, Any] = {}
+    for text in overrides:
+        _place_override(text, given, problems)
+    special = _take_variant(tree, given, problems)
+    merged = _merge(_merge(tree, special), given)
+    return _build(Recipe, merged, "", problems), problems
+
+
+def _refuse(recipe: str, problems: Sequence[str]) -> None:
+    if problems:
+        raise InputError(
+            f"The recipe {recipe} can't be used as given:\n" + "\n".join(f"  - {text}" for text in problems)
+        )
 
 
 def _read_toml(recipe: str) -> dict[str, Any]:

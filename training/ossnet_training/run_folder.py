@@ -17,7 +17,7 @@ import napari_ossnet
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.files.atomic import atomic_path
 from ossnet_training.config import Recipe
-from ossnet_training.recipe_files import load_recipe, recipe_toml
+from ossnet_training.recipe_files import read_recipe, recipe_toml
 from ossnet_training.splits import Split
 
 _PACKAGES = ("torch", "lightning", "numpy", "nibabel", "safetensors")
@@ -52,6 +52,11 @@ class RunFolder:
         return self.path / "split.json"
 
     @property
+    def environment(self) -> Path:
+        """Where the data lay, versions, machine and command."""
+        return self.path / "environment.json"
+
+    @property
     def metrics(self) -> Path:
         """One row a logged step."""
         return self.path / "metrics.csv"
@@ -83,9 +88,23 @@ class RunFolder:
 
     def recipe(self) -> Recipe:
         """The settings that the run was started with."""
-        return load_recipe(str(self.config))
+        return read_recipe(self.config)
 
-    def describe(self, recipe: Recipe, split: Split, data: str) -> None:
+    def data(self) -> Path:
+        """Where the data that the run was made from lies, whatever the present folder is.
+
+        Raises:
+            InputError: The run's own files can't be read.
+        """
+        try:
+            facts = json.loads(self.environment.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            facts = {}
+        except ValueError as error:
+            raise InputError(f"{self.environment} isn't JSON ({error}); move the file away.") from error
+        return data_path(facts.get("data") or self.recipe().data.path)
+
+    def describe(self, recipe: Recipe, split: Split) -> None:
         """Write what the run is made of, before it starts.
 
         Raises:
@@ -93,7 +112,7 @@ class RunFolder:
         """
         facts = {
             "command": sys.argv,
-            "data": data,
+            "data": str(data_path(recipe.data.path)),
             "napari_ossnet": napari_ossnet.__version__,
             "packages": {name: _installed(name) for name in _PACKAGES},
             "python": platform.python_version(),
@@ -104,7 +123,7 @@ class RunFolder:
         write_text(
             self.split, json.dumps({"training": split.training, "validation": split.validation}, indent=1) + "\n"
         )
-        write_text(self.path / "environment.json", json.dumps(facts, indent=1) + "\n")
+        write_text(self.environment, json.dumps(facts, indent=1) + "\n")
 
     def rows(self) -> list[dict[str, Any]]:
         """The rows of metrics.csv, numbers as floats, empty cells left out."""
@@ -114,6 +133,11 @@ class RunFolder:
             return []
         with self.metrics.open(newline="", encoding="utf-8") as file:
             return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+def data_path(path: str) -> Path:
+    """A data set's path in full, so that two can be compared."""
+    return Path(path).expanduser().resolve()
 
 
 def find_run(name: str) -> RunFolder:

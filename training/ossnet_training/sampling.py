@@ -122,14 +122,14 @@ def _edges(label: Tensor) -> Tensor:
 def draw_boxes(
     image: Tensor, label: Tensor, settings: SamplingSettings, generator: torch.Generator, count: int
 ) -> Draw:
-    """Boxes with evenly many uniform locations in each: ``border_fraction`` of them on the border, others anywhere.
+    """Boxes with evenly many uniform locations in each: with ``border``, ``border_fraction`` of them lie on the border.
 
-    Anywhere means around voxels at which the scan is not constant; one box of four of these may lie in the
-    background too, which needs few examples.
+    The others lie anywhere, which means around voxels at which the scan is not constant; one box of four of these may
+    lie in the background too, which needs few examples.
     """
     edge = settings.box_voxels
     last = (torch.tensor(label.shape) - edge).clamp_min(0)
-    on_border = round(settings.boxes * settings.border_fraction)
+    on_border = round(settings.boxes * settings.border_fraction) if settings.strategy == "border" else 0
     inside = on_border + round((settings.boxes - on_border) * 0.75)
     starts = torch.stack([torch.randint(int(high) + 1, (settings.boxes,), generator=generator) for high in last], dim=1)
     starts[:on_border] = _starts_around(_edges(label), starts[:on_border], edge, 1, generator)

@@ -93,9 +93,8 @@ def _match(listed: Split, names: Sequence[str], split: str) -> Split:
     there = set(names)
     missing = [name for name in (*listed.training, *listed.validation) if name not in there]
     if missing:
-        shown = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
         raise InputError(
-            f"The split {split} names {len(missing)} cases that the data set doesn't have ({shown}); "
+            f"The split {split} names {len(missing)} cases that the data set doesn't have ({some_names(missing)}); "
             "check --data, or give another split with data.split=FILE."
         )
     both = sorted(set(listed.training) & set(listed.validation))
@@ -103,3 +102,8 @@ def _match(listed: Split, names: Sequence[str], split: str) -> Split:
         raise InputError(f"The split {split} trains and validates on the same cases: {', '.join(both[:5])}.")
     rest = tuple(name for name in names if name not in listed.validation)
     return Split(training=listed.training or rest, validation=listed.validation)
+
+
+def some_names(names: Sequence[str]) -> str:
+    """Names for a sentence: the first five."""
+    return ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")

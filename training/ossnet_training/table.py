@@ -19,13 +19,13 @@ import numpy as np
 from napari_ossnet.engine.checkpoints import read_card
 from napari_ossnet.engine.errors import InputError
 from ossnet_training.callbacks import selection_score
-from ossnet_training.comparing import kept_scores, scores_path
+from ossnet_training.comparing import kept_scores, refuse_different_cases, scores_path
 from ossnet_training.config import Recipe
 from ossnet_training.costs import read_costs
 from ossnet_training.evaluation import Score
 from ossnet_training.recipe_files import load_recipe
 from ossnet_training.reports import draw_boxes, mean_with_interval
-from ossnet_training.run_folder import RunFolder, runs_home, write_text
+from ossnet_training.run_folder import RunFolder, data_path, runs_home, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ def make_table(table: TableSettings, run_command: Command | None = None) -> Iter
         What is being done, in words.
 
     Raises:
-        InputError: See `plan_table`; or some runs failed, after all others were done.
+        InputError: See `plan_table`; runs were judged on different cases; or some failed, after all others were done.
     """
     run_command = run_command or run_in_process
     entries, failed = plan_table(table), []
@@ -154,6 +154,7 @@ def write_table(table: TableSettings, entries: Sequence[Entry]) -> None:
         # The picture has no room for which of several runs it is.
         shown[variant] = kept_scores(str(best.run.path), "dense")
         lines += _rows(title, best.run, shown[variant])
+    refuse_different_cases(shown)
     write_text(table.output / "table.md", "\n".join(lines) + "\n")
     if shown:
         draw_boxes(table.output / "table.png", shown)
@@ -185,18 +186,26 @@ def _rows(title: str, run: RunFolder, scores: Sequence[Score]) -> list[str]:
 
 
 def _check(entry: Entry, table: TableSettings) -> None:
-    """Refuse wrong settings, and a run of this name that has others."""
+    """Refuse wrong settings, and a run of this name that has others or was made from other data."""
     wanted = load_recipe(table.recipe, entry.words)
-    if entry.run.config.is_file() and _comparable(entry.run.recipe()) != _comparable(wanted):
+    if not entry.run.config.is_file():
+        return
+    if _comparable(entry.run.recipe()) != _comparable(wanted):
         raise InputError(
             f"The run {entry.run.name} was made with other settings ({entry.run.config}); move it away, or give the "
             "same settings as then."
         )
+    if entry.run.data() != data_path(table.data):
+        raise InputError(
+            f"The run {entry.run.name} was made from other data ({entry.run.data()}); move it away, or give the same "
+            "--data as then."
+        )
 
 
 def _comparable(recipe: Recipe) -> Recipe:
-    """A recipe without what the command line says beside it."""
-    return dataclasses.replace(recipe, minutes=0.0, data=dataclasses.replace(recipe.data, path=""))
+    """A recipe without what the command line says beside it, and without what only the model card says."""
+    data = dataclasses.replace(recipe.data, path="")
+    return dataclasses.replace(recipe, minutes=0.0, data=data, title="", training_data="", licence="", citation="")
 
 
 def _fit_words(entry: Entry, table: TableSettings) -> tuple[str, ...]:

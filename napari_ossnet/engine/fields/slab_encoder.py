@@ -16,6 +16,7 @@ from collections.abc import Generator
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from napari_ossnet.engine.kernels.compilation import compiled, is_compiled
 from napari_ossnet.engine.kernels.pade_kernels import pade_pool
@@ -218,7 +219,8 @@ def _run_mapping(mapping: nn.Module, volume: Tensor) -> Tensor:
 def fold_batch_norm(convolution: nn.Module, norm: nn.Module) -> tuple[Tensor, Tensor]:
     """Weight and bias of a convolution with the batch norm after it; folded in float64, given in float32."""
     assert isinstance(convolution, nn.Conv3d)
-    assert isinstance(norm, nn.BatchNorm3d)
+    # A BatchNorm3d, or what training in several processes makes of one.
+    assert isinstance(norm, _BatchNorm)
     assert norm.running_mean is not None
     assert norm.running_var is not None
     scale = norm.weight.detach().cpu().double() / torch.sqrt(norm.running_var.cpu().double() + norm.eps)

@@ -6,9 +6,10 @@ Attribute names are those of the published state dicts (``cnb`` included).
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from napari_ossnet.engine.networks.pade import PadeActivation
 from napari_ossnet.engine.networks.patch_encoder import PATCH_VALUES, PatchEncoder
@@ -18,7 +19,8 @@ class ConditionalBatchNorm(nn.Module):
     """Batch norm over ONE feature, then a scale and a shift a feature, both linear in a latent vector.
 
     A single running mean and variance a layer: in training the statistics run over volumes, locations and features
-    together. The scale is gamma(latent), not 1 + gamma(latent), as in the published code.
+    together, over those of all processes too where ``normalization`` was converted to a ``SyncBatchNorm``. The scale is
+    gamma(latent), not 1 + gamma(latent), as in the published code.
     """
 
     def __init__(self, latent_features: int, features: int) -> None:
@@ -45,13 +47,50 @@ class ConditionalBatchNorm(nn.Module):
         if not self.training:
             return norm.running_mean, norm.running_var
         variance, mean = torch.var_mean(x.float(), correction=0)
+        correction: float | Tensor = x.numel() / max(x.numel() - 1, 1)
+        if _is_synchronised(norm):
+            mean, variance, count = _over_all_processes(mean, variance, x.numel())
+            correction = count / (count - 1)
         if norm.num_batches_tracked is not None and norm.momentum is not None:
             with torch.no_grad():
-                unbiased = variance * (x.numel() / max(x.numel() - 1, 1))
+                unbiased = variance * correction
                 norm.num_batches_tracked.add_(1)
                 norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), norm.momentum)
                 norm.running_var.lerp_(unbiased.to(norm.running_var.dtype), norm.momentum)
         return mean, variance
+
+
+def _is_synchronised(norm: nn.Module) -> bool:
+    return isinstance(norm, nn.SyncBatchNorm) and distributed.is_initialized() and distributed.get_world_size() > 1
+
+
+def _over_all_processes(mean: Tensor, variance: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and (biased) variance of the values of all processes, and their number, from those of this one."""
+    # In float64, since the difference of squares cancels.
+    mean, variance = mean.double(), variance.double()
+    moments = torch.stack([torch.ones_like(mean), mean, variance + mean.square()]) * count
+    total, first, second = _SumOverProcesses.apply(moments).unbind()
+    mean = first / total
+    return mean.float(), (second / total - mean.square()).float(), total
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """A sum over all processes; gradients are summed too, for every process's loss depends on every process's values.
+
+    Written out: torch.distributed.nn has the same, but deprecated since torch 2.13.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        total = values.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total = gradient.clone()
+        distributed.all_reduce(total)
+        return total
 
 
 class DecoderBlock(nn.Module):

@@ -29,3 +29,20 @@ def known_tasks() -> dict[str, Any]:
         if entry.task not in tasks and path is not None:
             tasks[entry.task] = import_engine("model_card").read_card(path).task
     return tasks
+
+
+def task_of_weights(name: str, variant: str | None, weights: str | None) -> Any:
+    """The task of a run, as the card of its weights has it, which is what the engine goes by.
+
+    Of weights that are not on this machine, or whose file has no card, nothing but the task's name is known here.
+
+    Args:
+        name: Of the task.
+        variant: Of the network; None for any.
+        weights: A name in the catalogue or a file; None for the best on this machine.
+    """
+    try:
+        path = import_engine("catalogue").find_weights(name, variant, weights)
+        return import_engine("model_card").read_card(path).task
+    except import_engine("errors").WeightsError:
+        return known_tasks().get(name) or import_engine("tasks").get_task(name)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from OSSNetLib.engine_import import import_engine, known_tasks
+from OSSNetLib.engine_import import task_of_weights
 from OSSNetLib.engine_process import EngineProcess
 from OSSNetLib.results import NodeDeletedError, RunResult
 from OSSNetLib.scan_files import ScanFiles
@@ -85,12 +85,16 @@ class OSSNetSegmentationLogic:
         if len(transforms) > 1:
             self.failed.emit("The images lie below different transforms; harden the transforms, or use the same one.")
             return
+        task = task_of_weights(task_name, settings.get("variant"), settings.get("weights"))
+        if set(images) != set(task.modality_names):
+            needed, given = ", ".join(task.modality_names), ", ".join(images) or "none"
+            self.failed.emit(f"The weights need the images {needed}, found {given}; choose other images or weights.")
+            return
         try:
             words = self._files.hand_over(images, self.process.exchange_folder)
         except OSError as error:
             self.failed.emit(f"The scan can't be handed to the engine ({error}); free some disk space.")
             return
-        task = known_tasks().get(task_name) or import_engine("tasks").get_task(task_name)
         self.has_result, self.has_super_resolved_image, self.result = False, False, None
         if self._start("segment", task=task_name, images=words, **settings):
             self.result = RunResult(images[task.modalities[0].name], task, segmentation_node)

@@ -84,23 +84,23 @@ def write_scan(folder: Path, entry: PoolEntry, scan: SyntheticScan) -> None:
     append_entry(folder, entry)
 
 
-def append_entry(folder: Path, entry: PoolEntry) -> None:
+def append_entry(folder: Path, entry: PoolEntry, manifest: str = MANIFEST) -> None:
     """Add a line to the manifest, after the scan's files are whole."""
-    with (folder / MANIFEST).open("a") as stream:
+    with (folder / manifest).open("a") as stream:
         stream.write(json.dumps(asdict(entry)) + "\n")
         stream.flush()
         os.fsync(stream.fileno())
 
 
-def read_manifest(folder: Path) -> list[PoolEntry]:
+def read_manifest(folder: Path, manifest: str = MANIFEST) -> list[PoolEntry]:
     """All scans of a pool; a name that occurs twice counts as its last line, a line cut short not at all.
 
     Raises:
         InputError: The folder has no manifest.
     """
-    file = folder / MANIFEST
+    file = folder / manifest
     if not file.is_file():
-        raise InputError(f"No {MANIFEST} in {folder}; make a pool with `ossnet-train synthesise`.")
+        raise InputError(f"No {manifest} in {folder}; make a pool with `ossnet-train synthesise`.")
     entries: dict[str, PoolEntry] = {}
     for line in file.read_text(encoding="utf-8").splitlines():
         try:

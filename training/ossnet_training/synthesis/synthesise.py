@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.phantom.scan import ScanRanges, make_scan
-from ossnet_training.synthesis.brats_folders import write_brats_case
+from ossnet_training.synthesis.brats_folders import SCANS, write_brats_case
 from ossnet_training.synthesis.heads import HeadShelf, HeadSource, label_sources, made_source, scan_sources
 from ossnet_training.synthesis.pool import MANIFEST, PoolEntry, describe, read_manifest, write_scan
 
@@ -126,6 +126,7 @@ def _is_made_to_validate(source: HeadSource) -> bool:
 
 
 def _finished(settings: SynthesisSettings) -> set[str]:
-    if not (settings.output / MANIFEST).exists():
+    manifest = MANIFEST if settings.layout == "pool" else SCANS
+    if not (settings.output / manifest).exists():
         return set()
-    return {entry.name for entry in read_manifest(settings.output)}
+    return {entry.name for entry in read_manifest(settings.output, manifest)}
