@@ -63,6 +63,9 @@ def training_logits(
         return _x(network, grids, indices, draws, windows[0], box_voxels)
     if isinstance(network, ResidualUNet) and network.config.dimensions == 2:
         return Answer(logits=_planes(network, grids, indices))
+    boxes = [draw.boxes for draw in draws if draw.boxes is not None]
+    if boxes:
+        return Answer(logits=_dense_in_boxes(network, grids, indices, torch.stack(boxes), box_voxels))
     return Answer(logits=_dense(network, grids, indices))
 
 
@@ -103,6 +106,18 @@ def _planes(network: ResidualUNet, grids: Tensor, indices: Tensor) -> Tensor:
     planes = torch.stack([grid.movedim(axis + 1, 0)[some] for grid, some in zip(grids, chosen, strict=True)])
     logits = network.plane_logits(planes.flatten(0, 1))
     return logits.unflatten(0, chosen.shape).movedim(2, -1).flatten(1, 3)
+
+
+def _dense_in_boxes(network: Any, grids: Tensor, indices: Tensor, boxes: Tensor, edge: int) -> Tensor:
+    """The network on the boxes (b, n, 3) alone, each as if it were a volume: a 3D U-Net trained by patches."""
+    crops = [
+        grid[:, i : i + edge, j : j + edge, k : k + edge]
+        for grid, corners in zip(grids, boxes.tolist(), strict=True)
+        for i, j, k in corners
+    ]
+    count = boxes.shape[1]
+    inside = indices.unflatten(1, (count, -1)) - boxes[:, :, None].to(indices.device)
+    return _dense(network, torch.stack(crops), inside.flatten(0, 1)).unflatten(0, (-1, count)).flatten(1, 2)
 
 
 def _dense(network: Any, grids: Tensor, indices: Tensor) -> Tensor:
