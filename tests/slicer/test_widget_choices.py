@@ -58,9 +58,9 @@ def test_a_variant_without_weights_is_said_to_have_none(a_widget: object) -> Non
     assert not a_widget.ui.downloadButton.enabled
 
 
-def test_the_best_published_weights_are_offered_where_none_are_here(a_widget: object) -> None:
+def test_weights_on_this_machine_are_offered_before_those_to_download(a_widget: object) -> None:
     a_widget.panel.images.choose_task("lits")
-    assert a_widget.panel.choices()["weights"] == "oss-net-c-lits"
+    assert a_widget.panel.choices()["weights"] == "liver-x"
 
 
 def test_a_download_is_asked_for_with_size_and_licence(a_widget: object, an_application: object, qtbot: object) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
+from ossnet_training.forward import training_logits
+from ossnet_training.sampling import Draw
 
 from napari_ossnet.engine.networks.variants import build_network_from_config, config_for_task
 from napari_ossnet.engine.tasks import get_task
-from ossnet_training.forward import training_logits
-from ossnet_training.sampling import Draw
 
 
 def test_a_u_net_on_boxes_answers_as_on_volumes_of_their_size() -> None:

@@ -106,9 +106,8 @@ class WeightsSection:
 
     def _fill_weights(self, chosen: str = "") -> None:
         catalogue = import_engine("catalogue")
-        entries = catalogue.list_entries(self._task.name, self.variant or None)
-        here = {entry.name for entry in entries if catalogue.local_path(entry) is not None}
-        self._entries = sorted(entries, key=lambda entry: (entry.name not in here, -(entry.published_dice or 0.0)))
+        self._entries = catalogue.preferred_entries(self._task.name, self.variant or None)
+        here = {entry.name for entry in self._entries if catalogue.local_path(entry) is not None}
         self._is_filling = True
         self._ui.weightsComboBox.clear()
         for entry in self._entries:
