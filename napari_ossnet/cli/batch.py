@@ -66,7 +66,7 @@ class Batch:
     def _share(self) -> tuple[list[BatchCase], int]:
         """The cases that this process is to do, and its rank."""
         cases = find_cases(self.network.task, self.source)
-        left_out = folders_left_out(self.network.task, self.source)
+        left_out = folders_left_out(self.source, cases)
         if left_out:
             self.reporter.fact("left-out", f"No image of a case in: {', '.join(left_out)}", folders=left_out)
         rank, count = _rank()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import io
 import logging
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from napari_ossnet.engine.case_files import ERROR_SUFFIX, read_report
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.files.atomic import atomic_path
 from napari_ossnet.engine.files.itk_files import is_dicom
-from napari_ossnet.engine.scans.assignment import guess_modality
+from napari_ossnet.engine.scans.assignment import guess_modality, is_named_as_labels
 from napari_ossnet.engine.tasks import Task
 from napari_ossnet.engine.volume import READABLE_SUFFIXES, stem_of
 
@@ -25,10 +24,6 @@ COLUMNS = (
     "case", "status", "volume_ml", "surface_area_cm2", "max_diameter_mm", "evaluated_locations", "first_snapshot_s",
     "elapsed_s", "peak_memory_bytes", "device", "weights", "weights_sha256", "error",
 )  # fmt: skip
-#: Words of file names that speak of a label map; whole words, either case.
-LABEL_WORDS = {
-    "seg", "segmentation", "mask", "masks", "label", "labels", "gt", "truth", "parcellation", "aseg", "roi",
-}  # fmt: skip
 _DICOM_SUFFIX = ".dcm"
 
 _log = logging.getLogger(__name__)
@@ -68,14 +63,10 @@ def find_cases(task: Task, source: Path) -> list[BatchCase]:
     return sorted(cases, key=lambda case: case.name)
 
 
-def folders_left_out(task: Task, source: Path) -> list[str]:
-    """Names of the subfolders in which there is no case, so that nobody takes them for done."""
-    return [folder.name for folder in _folders_in(source) if _case_of_folder(task, folder) is None]
-
-
-def is_named_as_labels(name: str) -> bool:
-    """Whether a file's name says that it holds labels and no scan."""
-    return bool(LABEL_WORDS.intersection(re.split(r"[\W_]+", name.lower())))
+def folders_left_out(source: Path, cases: list[BatchCase]) -> list[str]:
+    """Names of the subfolders of a cohort that hold no image of its cases, so that nobody takes them for done."""
+    taken = {Path(image).relative_to(source).parts[:1] for case in cases for image in case.images}
+    return [folder.name for folder in _folders_in(source) if (folder.name,) not in taken]
 
 
 def refuse_target(source: Path, target: Path) -> None:
@@ -155,7 +146,7 @@ def _images_in(folder: Path) -> list[Path]:
         # The voxels of an Analyze or NIfTI pair belong to its header.
         and not (path.suffix.lower() == ".img" and f"{path.stem.lower()}.hdr" in names)
     ]
-    scans = [path for path in images if not is_named_as_labels(stem_of(path))]
+    scans = [path for path in images if not is_named_as_labels(path.name)]
     for path in set(images) - set(scans if scans else images):
         _log.info("%s is taken for a label map and left out", path)
     return scans or images

@@ -64,7 +64,7 @@ def batch_steps(
         yield row
         write_table(target)
     write_table(target)
-    left_out = folders_left_out(task, source)
+    left_out = folders_left_out(source, cases)
     note = f"; no image of a case in {', '.join(left_out)}" if left_out else ""
     return f"{len(cases) - failed} of {len(cases)} cases done, {failed} failed; table: {target / 'results.csv'}{note}"
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_ossnet.engine.cohort import is_named_as_labels
+from napari_ossnet.engine.scans.assignment import is_named_as_labels
 from napari_ossnet.engine.volume import Volume, read_volume, stem_of
 from napari_ossnet.widget.layers import (
     Placement,

@@ -323,10 +323,14 @@ class Runs:
         self.on_edited()
 
     def _on_measured(self, outcome: Outcome, rows: tuple[MeasurementRow, ...]) -> None:
+        if outcome.layers.extra is not outcome:
+            # Another result is in these layers by now: restored, or of a new run.
+            return
         self._unmeasured = None
         measured = replace(outcome, rows=rows, is_edited=True)
         outcome.layers.finish(measured)
-        self._take(measured)
+        if self.outcome is outcome:
+            self._take(measured)
 
 
 def _key_of(order: ScanOrder) -> tuple[str, ...]:

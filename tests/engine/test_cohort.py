@@ -78,12 +78,14 @@ class TestFindingCases:
         (tmp_path / "disc" / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
         assert names_of(tmp_path) == {"p1": ["ct.nii"]}
 
-        assert folders_left_out(TASKS["lits"], tmp_path) == ["disc", "docs", "empty", "hidden"]
+        assert folders_left_out(tmp_path, find_cases(TASKS["lits"], tmp_path)) == ["disc", "docs", "empty", "hidden"]
 
     def test_series_in_folders_of_their_own_are_the_images_of_a_case(self, tmp_path: Path) -> None:
         touch(tmp_path, "p1/ct/1.dcm", "p1/ct/2.dcm", "p1/notes/readme.txt", "p2/early/1.dcm", "p2/late/1.dcm")
         assert names_of(tmp_path) == {"p1": ["ct"]}
-        assert folders_left_out(TASKS["lits"], tmp_path) == ["p2"], "which of the two is meant is not for us to guess"
+        assert folders_left_out(tmp_path, find_cases(TASKS["lits"], tmp_path)) == ["p2"], (
+            "which of the two is meant is not for us to guess"
+        )
         touch(tmp_path, *(f"brain/{name}/1.dcm" for name in MODALITIES))
         assert sorted(names_of(tmp_path, "brats")["brain"]) == sorted(MODALITIES)
 

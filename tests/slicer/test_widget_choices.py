@@ -63,6 +63,11 @@ def test_weights_on_this_machine_are_offered_before_those_to_download(a_widget: 
     assert a_widget.panel.choices()["weights"] == "liver-x"
 
 
+def test_own_weights_are_offered_before_bundled_ones_of_a_higher_dice(a_widget: object) -> None:
+    a_widget.panel.images.choose_task("hippocampus")
+    assert a_widget.panel.choices()["weights"] == "tiny"
+
+
 def test_a_download_is_asked_for_with_size_and_licence(a_widget: object, an_application: object, qtbot: object) -> None:
     a_widget.panel.restore({"task": "brats", "variant": "d", "weights": "", "device": "auto"})
     an_application.is_confirming = False

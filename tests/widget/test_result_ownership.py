@@ -12,6 +12,7 @@ import pytest
 from napari_ossnet.engine.errors import OutputError
 from napari_ossnet.engine.volume import write_volume
 from napari_ossnet.widget import frames
+from napari_ossnet.widget.state import Job
 
 pytestmark = pytest.mark.qt
 BOX = ((8, 8, 8), (30, 32, 28))
@@ -118,6 +119,20 @@ def test_the_numbers_of_edits_come_back_with_them(a_result, tmp_path):
     report = saved_report(a_result, tmp_path / "report.json")
     assert report["is_edited_by_hand"]
     assert report["edited_measurements"][0]["volume_ml"] == pytest.approx(edited[0].volume_ml)
+
+
+def test_numbers_that_come_after_restore_are_not_laid_on_what_was_restored(a_result):
+    rows, labels = a_result.state.measurements, a_result.labels.data.copy()
+    a_result.run()
+    a_result.labels.brush_size, a_result.labels.n_edit_dimensions = 7, 3
+    a_result.labels.paint((6, 6, 6), 1)
+    a_result.widget.controller.runs.measure()
+    assert a_result.state.job is Job.MEASURE
+    a_result.widget.view.result.restore.click()
+    a_result.wait_idle()
+    np.testing.assert_array_equal(a_result.labels.data, labels)
+    assert a_result.state.measurements == rows
+    assert not a_result.state.is_edited
 
 
 def test_edits_count_after_a_region_that_failed(a_result, tmp_path):

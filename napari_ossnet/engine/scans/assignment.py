@@ -14,6 +14,15 @@ from napari_ossnet.engine.task_definition import Task
 from napari_ossnet.engine.volume import Volume, read_volume, stem_of
 
 _SEPARATORS = re.compile(r"[_\-.\s]+")
+#: Words of names that speak of a label map; whole words, either case.
+_LABEL_WORDS = {
+    "seg", "segmentation", "mask", "masks", "label", "labels", "gt", "truth", "parcellation", "aseg", "roi",
+}  # fmt: skip
+
+
+def is_named_as_labels(name: str) -> bool:
+    """Whether a file's name says that it holds labels and no scan."""
+    return bool(_LABEL_WORDS.intersection(re.split(r"[\W_]+", stem_of(name).lower())))
 
 
 def guess_modality(task: Task, name: str) -> str | None:
