@@ -28,6 +28,7 @@ from napari_ossnet.engine.checkpoints import load_checkpoint
 
 #: Four training cases in batches of two for three epochs.
 ALL_STEPS = 6
+A_U_NET = "encoder_channels = [8, 16]\ndecoder_channels = [8]\n"
 
 
 def _fit(a_recipe: Path, a_data_set: Path, *words: str) -> int:
@@ -66,17 +67,26 @@ def test_a_name_that_is_taken_is_refused_and_kept(a_recipe: Path, a_data_set: Pa
     assert find_run("tiny").best.read_bytes() == before
 
 
+def _give_network(recipe: Path, settings: str) -> None:
+    start, rest = recipe.read_text(encoding="utf-8").split("[network]")
+    recipe.write_text(f"{start}[network]\n{settings}\n[data]{rest.split('[data]')[1]}", encoding="utf-8")
+
+
+def test_a_u_net_that_trains_by_boxes_is_to_answer_in_tiles_of_their_size(a_recipe: Path, a_data_set: Path) -> None:
+    _give_network(a_recipe, A_U_NET)
+    assert _fit(a_recipe, a_data_set, "variant=unet-3d", "boxes=2", "box_voxels=8", "epochs=1") == 0
+    assert load_checkpoint(find_run("tiny").best).card.network_config["tile_edge"] == 8
+
+
 @pytest.mark.parametrize("variant", ["c", "unet-3d", "unet-2d", "pfseg"])
 def test_other_variants_train_by_the_same_command(a_recipe: Path, a_data_set: Path, variant: str) -> None:
-    text = a_recipe.read_text(encoding="utf-8")
     network = {
         "c": "encoder_channels = [4, 8]\ndecoder_features = 16\ndecoder_blocks = 2\n",
-        "unet-3d": "encoder_channels = [8, 16]\ndecoder_channels = [8]\n",
-        "unet-2d": "encoder_channels = [8, 16]\ndecoder_channels = [8]\n",
+        "unet-3d": A_U_NET,
+        "unet-2d": A_U_NET,
         "pfseg": "output_shape = [64, 32, 32]\n",
     }[variant]
-    start, rest = text.split("[network]")
-    a_recipe.write_text(f"{start}[network]\n{network}\n[data]{rest.split('[data]')[1]}", encoding="utf-8")
+    _give_network(a_recipe, network)
     strategy = "all" if variant == "unet-3d" else "border"
     assert _fit(a_recipe, a_data_set, f"variant={variant}", f"strategy={strategy}", "epochs=1") == 0
     assert load_checkpoint(find_run("tiny").best).card.variant == variant
@@ -303,9 +313,7 @@ def test_too_little_memory_for_a_network_that_sees_everything_is_one_sentence(
 ) -> None:
     import ossnet_training.module as module
 
-    start, rest = a_recipe.read_text(encoding="utf-8").split("[network]")
-    network = "encoder_channels = [8, 16]\ndecoder_channels = [8]\n"
-    a_recipe.write_text(f"{start}[network]\n{network}\n[data]{rest.split('[data]')[1]}", encoding="utf-8")
+    _give_network(a_recipe, A_U_NET)
     calls = []
 
     def greedy(*_: object) -> None:

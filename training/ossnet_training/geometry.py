@@ -118,8 +118,11 @@ def _modality_records(given: Any, known: Sequence[dict[str, Any]]) -> list[dict[
 
 
 def network_config(recipe: Recipe, task: Task) -> dict[str, Any]:
-    """All settings of the recipe's network."""
-    return config_for_task(recipe.variant, task) | dict(recipe.network)
+    """All settings of the recipe's network; a U-Net that trains by boxes is to answer in tiles of their size."""
+    settings = config_for_task(recipe.variant, task)
+    if recipe.variant == "unet-3d" and recipe.sampling.boxes:
+        settings["tile_edge"] = recipe.sampling.box_voxels
+    return settings | dict(recipe.network)
 
 
 def geometry_problems(recipe: Recipe) -> list[str]:

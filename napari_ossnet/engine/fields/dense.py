@@ -1,7 +1,8 @@
 """Residual U-Nets on one scan: logits of the whole grid, computed at once, in tiles or in slices, as a field.
 
-A tile's group norms see the tile alone. So the grid is computed at once where the memory budget allows, and otherwise
-in as few overlapping tiles as fit, blended where they overlap; the answer then differs slightly near the seams.
+A tile's group norms see the tile alone. So a network that was trained by tiles answers in tiles of their size, blended
+where they overlap. Another computes the grid at once where the memory budget allows, and otherwise in as few tiles as
+fit; the answer then differs slightly near the seams.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ from napari_ossnet.engine.networks.residual_u_net import ResidualUNet
 if TYPE_CHECKING:
     from napari_ossnet.engine.scans.preparation import PreparedVolume
 
-#: Voxels that neighbouring tiles share.
+#: Voxels that neighbouring tiles share where the memory decides on their size.
 OVERLAP = 32
+#: Share of a tile's edge that neighbours have in common where the network decides on it (MONAI's default).
+OVERLAP_SHARE = 0.25
 #: Without a budget, the share of the free memory that the work may take.
 FREE_SHARE = 0.5
 
@@ -78,16 +81,20 @@ def _slices(network: ResidualUNet, grid: Tensor, voxels: int) -> Generator[float
 
 def _tiles(network: ResidualUNet, grid: Tensor, voxels: int) -> Generator[float, None, Tensor]:
     """Logits (classes, i, j, k) from tiles of at most ``voxels``; yields the share that is done."""
-    boxes = tile_boxes((grid.shape[1], grid.shape[2], grid.shape[3]), voxels, network.factor)
+    shape = (grid.shape[1], grid.shape[2], grid.shape[3])
+    edge = network.config.tile_edge
+    size = (edge, edge, edge) if edge else tile_size(shape, voxels, network.factor)
+    overlap = int(edge * OVERLAP_SHARE) or OVERLAP
+    boxes = tile_boxes(shape, size, overlap, network.factor)
     if len(boxes) == 1:
         return (yield from _shares(network.steps(grid[None]), network, 0.0, 1.0))[0]
-    total = grid.new_zeros((network.config.classes, *grid.shape[1:]))
-    weight = grid.new_zeros(grid.shape[1:])
+    total = grid.new_zeros((network.config.classes, *shape))
+    weight = grid.new_zeros(shape)
     for index, box in enumerate(boxes):
         place = tuple(slice(start, stop) for start, stop in box)
         steps = network.steps(grid[(slice(None), *place)][None])
         logits = yield from _shares(steps, network, index / len(boxes), 1 / len(boxes))
-        ramp = _ramp(box, grid)
+        ramp = _ramp(box, grid, overlap)
         total[(slice(None), *place)] += logits[0] * ramp
         weight[place] += ramp
     return total.div_(weight)
@@ -108,13 +115,13 @@ def _shares(
     return result
 
 
-def tile_boxes(shape: tuple[int, int, int], voxels: int, factor: int) -> list[Box]:
-    """Boxes of at most ``voxels`` that cover a grid and overlap by ``OVERLAP``; one box where the grid fits.
+def tile_size(shape: tuple[int, int, int], voxels: int, factor: int) -> tuple[int, int, int]:
+    """Extents of the largest tile of at most ``voxels``; the grid's own where it fits.
 
     Args:
         shape: Of the grid.
         voxels: Of one tile; where not even the smallest tile fits, that one is used.
-        factor: Tiles begin at multiples of this many voxels.
+        factor: Extents are multiples of this many voxels.
     """
     size = list(shape)
     least = max(2 * OVERLAP, factor)
@@ -123,24 +130,36 @@ def tile_boxes(shape: tuple[int, int, int], voxels: int, factor: int) -> list[Bo
         size[longest] = max(least, -(-(size[longest] // 2 + OVERLAP // 2) // factor) * factor)
         if size[longest] >= shape[longest]:
             break
+    return size[0], size[1], size[2]
+
+
+def tile_boxes(shape: tuple[int, int, int], size: tuple[int, int, int], overlap: int, factor: int) -> list[Box]:
+    """Boxes that cover a grid and overlap by at least ``overlap`` less ``factor``; one box where the grid fits.
+
+    Args:
+        shape: Of the grid.
+        size: Of a box.
+        overlap: Voxels that neighbours share.
+        factor: Boxes begin at multiples of this many voxels, but for the last.
+    """
     axes = []
     for extent, length in zip(shape, size, strict=True):
-        count = 1 if length >= extent else -(-(extent - OVERLAP) // max(1, length - OVERLAP))
+        count = 1 if length >= extent else -(-(extent - overlap) // max(1, length - overlap))
         starts = [round((extent - length) * index / max(1, count - 1)) // factor * factor for index in range(count - 1)]
         starts.append(max(0, extent - length))
         axes.append([(start, min(extent, start + length)) for start in starts])
     return [(i, j, k) for i, j, k in itertools.product(*axes)]
 
 
-def _ramp(box: Box, grid: Tensor) -> Tensor:
+def _ramp(box: Box, grid: Tensor, overlap: int) -> Tensor:
     """Weights of a tile's voxels: 1 inside, falling towards those faces that are not the grid's."""
     ramp = grid.new_ones(())
     for axis, (start, stop) in enumerate(box):
         place = torch.arange(stop - start, device=grid.device, dtype=grid.dtype)
         line = torch.ones_like(place)
         if start > 0:
-            line = torch.minimum(line, (place + 1) / OVERLAP)
+            line = torch.minimum(line, (place + 1) / overlap)
         if stop < grid.shape[axis + 1]:
-            line = torch.minimum(line, (stop - start - place) / OVERLAP)
+            line = torch.minimum(line, (stop - start - place) / overlap)
         ramp = ramp[..., None] * line
     return ramp

@@ -39,6 +39,9 @@ class UNetConfig:
     groups: int = 8
     #: Axis of the grid that slices are stacked along, for two dimensions.
     slice_axis: int = 2
+    #: Edge in voxels of the tiles that a network of three dimensions was trained by and answers in, since its norms see
+    #: a tile alone; 0 takes the whole grid.
+    tile_edge: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what no network can be built from.
@@ -55,6 +58,9 @@ class UNetConfig:
             problems.append(f"each level's channels must be a multiple of {self.groups} groups")
         if self.dimensions not in (2, 3) or self.slice_axis not in (0, 1, 2):
             problems.append("it has 2 or 3 dimensions and its slices lie along axis 0, 1 or 2")
+        least = 2 ** len(self.encoder_channels)
+        if self.tile_edge and (self.dimensions != 3 or self.tile_edge < least):
+            problems.append(f"tile_edge is 0 or, in three dimensions, at least {least} voxels")
         if problems:
             raise InputError(f"This residual U-Net can't be built: {'; '.join(problems)}.")
 

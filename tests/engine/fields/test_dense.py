@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from types import SimpleNamespace
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from napari_ossnet.engine.errors import InputError
-from napari_ossnet.engine.fields.dense import OVERLAP, build, tile_boxes
+from napari_ossnet.engine.fields.dense import OVERLAP, build, tile_boxes, tile_size
 from napari_ossnet.engine.networks.context_encoder import run_to_end
 from napari_ossnet.engine.networks.residual_u_net import ResidualUNet, UNetConfig
 
@@ -59,6 +60,22 @@ def test_a_small_budget_is_met_by_tiles_that_nearly_agree_with_the_whole(a_grid:
     assert (tiled - whole).abs().mean() < 0.1 * whole.std()
 
 
+def test_a_network_that_was_trained_by_tiles_sees_tiles_of_that_size_alone(a_grid: torch.Tensor) -> None:
+    network = _network(3)
+    tiled = ResidualUNet(dataclasses.replace(network.config, tile_edge=32)).eval()
+    tiled.load_state_dict(network.state_dict())
+    sizes = []
+    tiled.down[0].register_forward_hook(lambda _, given, __: sizes.append(given[0].shape[2:]))
+    prepared = SimpleNamespace(grid=a_grid.numpy())
+    field = run_to_end(build(tiled, prepared, device=torch.device("cpu"), memory_bytes=None))
+    assert {max(size) for size in sizes} == {32}
+    # A voxel of the first tile alone: the norms saw what that tile holds.
+    corner = a_grid[None, :, :32, :32, :24]
+    with torch.no_grad():
+        expected = network(corner)[0, :, 5, 4, 3]
+    assert torch.allclose(field.query(torch.tensor([[5.0, 4.0, 3.0]]))[0], expected, atol=1e-5)
+
+
 def test_progress_comes_for_every_tile_and_grows(a_grid: torch.Tensor) -> None:
     prepared = SimpleNamespace(grid=a_grid.numpy())
     events = list(build(_network(3), prepared, device=torch.device("cpu"), memory_bytes=2**20))
@@ -69,7 +86,7 @@ def test_progress_comes_for_every_tile_and_grows(a_grid: torch.Tensor) -> None:
 @pytest.mark.parametrize("voxels", [10**9, 200_000, 60_000, 1])
 def test_tiles_cover_the_grid_and_overlap(voxels: int) -> None:
     shape = (150, 96, 64)
-    boxes = tile_boxes(shape, voxels, 8)
+    boxes = tile_boxes(shape, tile_size(shape, voxels, 8), OVERLAP, 8)
     seen = torch.zeros(shape, dtype=torch.int)
     for (i, i_stop), (j, j_stop), (k, k_stop) in boxes:
         seen[i:i_stop, j:j_stop, k:k_stop] += 1
