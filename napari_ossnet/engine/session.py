@@ -185,7 +185,7 @@ class SegmentationSession:
         lattice = self._encoded.prepared.lattice
         if result.region is not None:
             lattice = region_lattice(lattice, self._encoded.prepared.orientation, result.region)
-        return scan_probabilities(self._encoded, lattice, known)
+        return scan_probabilities(self._encoded, lattice, known, first_step=int(max(1, result.snapshot.step)))
 
     @property
     def has_super_resolved_image(self) -> bool:
@@ -235,8 +235,11 @@ class SegmentationSession:
         if self._known is None:
             self._known = KnownPoints()
         run.note_encoded()
-        self._request = request
+        if self._result is None:
+            # Points of a run that is cancelled are still of use to a region. A result keeps the request it was made by.
+            self._request = request
         self._result = yield from run.whole_scan(encoded, request, self._known)
+        self._request = request
         return self._result
 
     def _refine_region(self, start: Triple, stop: Triple, factor: float) -> Generator[Event, None, Segmentation]:

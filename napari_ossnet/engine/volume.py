@@ -32,6 +32,8 @@ class Volume:
         sources: The files that it was read from.
         affine_codes: The qform and sform codes of NIfTI, which masks keep; (1, 1) where the format has none, and
             (0, 0) where the file says nothing of its place.
+        place_gap_mm: How far apart qform and sform of a NIfTI place a corner where it states both; ``affine`` is then
+            the sform's.
         modality: What DICOM says of how the scan was made, ``CT`` or ``MR``; empty where the format has no such mark.
     """
 
@@ -41,6 +43,7 @@ class Volume:
     sources: tuple[Path, ...] = ()
     affine_codes: tuple[int, int] = (1, 1)
     modality: str = ""
+    place_gap_mm: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse what no scan can be.
@@ -109,6 +112,7 @@ def read_volume(path: str | Path) -> Volume:
         sources=(path,),
         affine_codes=raw.affine_codes,
         modality=raw.modality,
+        place_gap_mm=raw.place_gap_mm,
     )
 
 

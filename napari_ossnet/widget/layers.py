@@ -49,6 +49,7 @@ class Placement:
         units: The units of the layer's axes, as napari names them.
         axis_labels: The names of the layer's axes.
         affine_codes: qform and sform codes of the file, which masks keep.
+        place_gap_mm: How far apart the two forms lie, as in ``Volume``.
         sources: The files that the scan came from.
     """
 
@@ -58,6 +59,7 @@ class Placement:
     units: tuple[str, ...] = ("mm", "mm", "mm")
     axis_labels: tuple[str, ...] = AXIS_LABELS
     affine_codes: tuple[int, int] = (0, 1)
+    place_gap_mm: float = 0.0
     sources: tuple[Path, ...] = ()
 
     @property
@@ -92,6 +94,7 @@ def placement_of_scan(volume: Volume) -> Placement:
         orientation=orientation,
         napari_from_layer=_NAPARI_FROM_RAS @ volume.affine @ orientation.scan_from_task,
         affine_codes=volume.affine_codes,
+        place_gap_mm=volume.place_gap_mm,
         sources=volume.sources,
     )
 
@@ -165,6 +168,7 @@ class LayerSource:
             channel_names=(self.name,),
             sources=self.placement.sources,
             affine_codes=self.placement.affine_codes,
+            place_gap_mm=self.placement.place_gap_mm,
         )
 
 

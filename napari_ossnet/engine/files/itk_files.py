@@ -136,8 +136,13 @@ def _raw_image(path: Path, image: Any) -> RawImage:
     affine[:3, :3] = direction[:3, :3] * np.array(image.GetSpacing())[:3]
     affine[:3, 3] = image.GetOrigin()[:3]
     modality = image.GetMetaData(_MODALITY).strip() if image.HasMetaDataKey(_MODALITY) else ""
+    # An NRRD without a space says nothing of its place: ITK's axes and its spacing of 1 mm are then a guess.
+    is_lost = path.name.lower().endswith((".nrrd", ".nhdr")) and not image.HasMetaDataKey("NRRD_space")
     return RawImage(
-        data=_channels_first(path, image), affine=_RAS_FROM_LPS @ affine, affine_codes=(1, 1), modality=modality
+        data=_channels_first(path, image),
+        affine=_RAS_FROM_LPS @ affine,
+        affine_codes=(0, 0) if is_lost else (1, 1),
+        modality=modality,
     )
 
 

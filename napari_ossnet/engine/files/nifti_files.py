@@ -14,6 +14,7 @@ import numpy as np
 
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.files.raw_image import RawImage, channels_first, refuse_unusual_numbers
+from napari_ossnet.engine.geometry import voxel_to_world
 from napari_ossnet.engine.shapes import Affine
 
 #: What this module reads and writes, longest first so that the first match is the whole suffix.
@@ -21,6 +22,9 @@ SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh", ".hdr", ".img")
 _PACKED = (".nii.gz", ".mgz")
 #: Packed ones, which are read to their end, and MGH, whose file nibabel forgets to close.
 _OPENED_HERE = (*_PACKED, ".mgh")
+#: The bits of NIfTI's ``xyzt_units`` that are about space, and its metres (1) and microns (3); 2 is millimetres.
+_SPACE_UNITS = 0b111
+_MM_PER_UNIT = {1: 1e3, 3: 1e-3}
 #: Bytes that are unpacked at once on the way to the end of a packed file.
 _PIECE = 1 << 20
 
@@ -95,21 +99,40 @@ def _raw_image(path: Path, image: Any) -> RawImage:
     # What overflows becomes infinite, and is refused as such where the scan is prepared.
     with np.errstate(over="ignore"):
         array = np.asanyarray(image.dataobj, dtype=np.float32)
-    header = image.header
+    data = np.ascontiguousarray(channels_first(path.name, array))
+    header, affine = image.header, np.array(image.affine, dtype=np.float64)
+    gap_mm = 0.0
     if "qform_code" in header:
         codes = (int(header["qform_code"]), int(header["sform_code"]))
+        # nibabel leaves the numbers as they are; ITK, hence Slicer, reads metres and microns as millimetres too.
+        mm_per_unit = _MM_PER_UNIT.get(int(header["xyzt_units"]) & _SPACE_UNITS, 1.0)
+        affine[:3] *= mm_per_unit
+        if all(codes):
+            gap_mm = mm_per_unit * _gap_of_forms(image, data.shape[1:])
     else:
         # MGH says where its voxels lie; Analyze, the other one, does not, and which side is left is nibabel's guess.
         codes = (1, 1) if isinstance(image, nib.MGHImage) else (0, 0)
-    data = np.ascontiguousarray(channels_first(path.name, array))
-    return RawImage(data=data, affine=np.asarray(image.affine, dtype=np.float64), affine_codes=codes)
+    return RawImage(data=data, affine=affine, affine_codes=codes, place_gap_mm=gap_mm)
+
+
+def _gap_of_forms(image: Any, shape: tuple[int, ...]) -> float:
+    """How far apart qform and sform place a corner voxel at most, in the file's unit; 0 where the qform is none."""
+    from nibabel.spatialimages import HeaderDataError
+
+    try:
+        forms = image.get_qform(), image.get_sform()
+    except HeaderDataError:
+        return 0.0
+    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(shape) - 1)
+    one, other = (voxel_to_world(form, corners) for form in forms)
+    return float(np.linalg.norm(one - other, axis=1).max())
 
 
 def write_nifti(path: Path, target: Path, array: np.ndarray, affine: Affine, codes: tuple[int, int]) -> None:
     """Write an array (i, j, k) or (i, j, k, channels) to ``path`` in the format that the name of ``target`` asks for.
 
-    The qform and sform codes are kept even where they are 0, so that a mask lies wherever the scan lies, in every
-    program, whichever of the two it prefers.
+    The qform and sform codes are kept even where they are 0. Where the scan's two forms agree, its mask lies on it in
+    every program, whichever of the two it prefers; where they differ, both of the mask's say what its sform says.
     """
     import nibabel as nib
 

@@ -15,7 +15,7 @@ from napari_ossnet.engine.refining.steps import finest_grid, ladder
 from napari_ossnet.engine.scans.scan_frame import cropped
 
 
-def scan_probabilities(encoded: EncodedScan, lattice: Lattice, known: KnownPoints) -> np.ndarray:
+def scan_probabilities(encoded: EncodedScan, lattice: Lattice, known: KnownPoints, *, first_step: int) -> np.ndarray:
     """Probability of each foreground class, float32 (classes, i, j, k) in the scan's axis order.
 
     What the network's grid does not cover has probability 0.
@@ -24,11 +24,13 @@ def scan_probabilities(encoded: EncodedScan, lattice: Lattice, known: KnownPoint
         encoded: The scan.
         lattice: Its own voxels, or those of a refined region.
         known: What was evaluated on the part of the lattice that the grid covers.
+        first_step: In lattice points; there every sample is known.
     """
     start, stop = encoded.prepared.covered_box(lattice)
     covered = cropped(lattice, start, stop)
     known = known.cropped(start, covered.shape)
-    logits = interpolated_logits(known, covered, has_prior=Hints(encoded.field, covered, None).has_prior)
+    has_prior = Hints(encoded.field, covered, None).has_prior
+    logits = interpolated_logits(known, covered, has_prior=has_prior, first_step=first_step)
     # One class: a sigmoid; several: a softmax whose first column is the background.
     found = logits.sigmoid() if logits.shape[0] == 1 else logits.softmax(dim=0)[1:]
     everything = np.zeros((len(found), *lattice.shape), dtype=np.float32)
@@ -36,7 +38,7 @@ def scan_probabilities(encoded: EncodedScan, lattice: Lattice, known: KnownPoint
     return np.ascontiguousarray(encoded.prepared.orientation.to_scan(everything))
 
 
-def interpolated_logits(known: KnownPoints, lattice: Lattice, *, has_prior: bool) -> Tensor:
+def interpolated_logits(known: KnownPoints, lattice: Lattice, *, has_prior: bool, first_step: int) -> Tensor:
     """Logits (classes, i, j, k) of all lattice points, from the steps of the octree, coarse to fine.
 
     At each step, what is known at its samples replaces what the coarser ones predict, trilinearly.
@@ -45,7 +47,7 @@ def interpolated_logits(known: KnownPoints, lattice: Lattice, *, has_prior: bool
     points = finest_grid(lattice).samples_of(keys)
     values: Tensor | None = None
     grid: LevelGrid | None = None
-    for rung in ladder(lattice, final_step=1, has_prior=has_prior):
+    for rung in ladder(lattice, final_step=1, has_prior=has_prior, first_step=first_step):
         if values is None or grid is None:
             values = logits.amin(dim=0)[:, None, None, None].expand(-1, *rung.grid.shape).clone()
         else:

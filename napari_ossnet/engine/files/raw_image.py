@@ -12,12 +12,13 @@ from napari_ossnet.engine.shapes import Affine, ScanData
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawImage:
-    """Voxels (channels, i, j, k), float32, and where they lie: RAS affine, qform and sform codes, DICOM's modality."""
+    """What a file says: voxels (channels, i, j, k), float32, where they lie, how they were made; see ``Volume``."""
 
     data: ScanData
     affine: Affine
     affine_codes: tuple[int, int]
     modality: str = ""
+    place_gap_mm: float = 0.0
 
 
 def refuse_unusual_numbers(name: str, kind: np.dtype) -> None:

@@ -29,8 +29,8 @@ class Rung:
     is_dense: bool
 
 
-def ladder(lattice: Lattice, *, final_step: int, has_prior: bool) -> list[Rung]:
-    """The steps from coarse to fine, each half the one before, down to one of ``STEPS``."""
+def ladder(lattice: Lattice, *, final_step: int, has_prior: bool, first_step: int = 1) -> list[Rung]:
+    """The steps from coarse to fine, each half the one before, from ``first_step`` or above down to one of ``STEPS``."""
     thickness = _thickness(lattice)
     # On a lattice finer than the grid (a refined region) fewer points of it are as good.
     dense = (DENSE_STEP if has_prior else DENSE_STEP_WITHOUT_PRIOR) / fineness(lattice)
@@ -39,7 +39,7 @@ def ladder(lattice: Lattice, *, final_step: int, has_prior: bool) -> list[Rung]:
         top //= 2
     while _grid(lattice, top, thickness).count > MANY_SAMPLES and max(_grid(lattice, top, thickness).shape) > 8:
         top *= 2
-    top = max(top, final_step)
+    top = max(top, final_step, first_step)
     steps = [top >> level for level in range(top.bit_length()) if top >> level >= final_step]
     return [Rung(step=step, grid=_grid(lattice, step, thickness), is_dense=step >= min(dense, top)) for step in steps]
 

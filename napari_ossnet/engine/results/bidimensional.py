@@ -23,7 +23,7 @@ class Bidimensional:
 
     longest_mm: float = 0.0
     across_mm: float = 0.0
-    #: Index of the slice along the scan's axial axis; None where there is no slice.
+    #: Index of the slice along the axial axis of the affine that was given; None where there is no slice.
     slice_index: int | None = None
 
     @property
@@ -43,7 +43,7 @@ def bidimensional(mesh: Mesh, affine: np.ndarray) -> Bidimensional:
 
     Args:
         mesh: In RAS mm.
-        affine: Of the scan: its axial slices are the planes through its voxels' centres.
+        affine: Of the scan, or of a refined region: its axial slices are the planes through its voxels' centres.
     """
     if mesh.is_empty:
         return Bidimensional()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_ossnet.engine.files.atomic import atomic_path
-from napari_ossnet.engine.results.bidimensional import bidimensional
+from napari_ossnet.engine.results.bidimensional import axial_axis, bidimensional
 from napari_ossnet.engine.results.measurement import Measurement, max_diameter_mm
 from napari_ossnet.engine.results.segmentation import Segmentation
 from napari_ossnet.engine.surfaces.surface import Mesh, extract_surface
@@ -132,8 +132,18 @@ def _numbers(segmentation: Segmentation, item: Measurement, number: int, piece: 
         axial_longest_mm=axial.longest_mm,
         axial_across_mm=axial.across_mm,
         axial_product_mm2=axial.product_mm2,
-        axial_slice=axial.slice_index,
+        axial_slice=_slice_of_scan(segmentation, axial.slice_index),
     )
+
+
+def _slice_of_scan(segmentation: Segmentation, index: int | None) -> int | None:
+    """The scan's slice that a slice of the result lies in; the voxels of a refined region are finer and fewer."""
+    region = segmentation.region
+    if region is None or index is None:
+        return index
+    axis = axial_axis(segmentation.affine)
+    first, last = region.start[axis], region.stop[axis]
+    return first + int((index + 0.5) * (last - first) / segmentation.labels.shape[axis])
 
 
 COLUMNS = (

@@ -104,17 +104,20 @@ def _cut_to_square(picture: np.ndarray) -> np.ndarray:
 
 
 def _corners(mask: np.ndarray, affine: Affine) -> np.ndarray:
-    """World positions of the corners of the box around a mask."""
+    """World positions of the corners of the box around a mask's voxels."""
     bounds = []
     for axis in range(3):
         occupied = np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))
-        bounds.append((occupied[0], occupied[-1]))
+        bounds.append((occupied[0] - 0.5, occupied[-1] + 0.5))
     corners = np.array(np.meshgrid(*bounds, indexing="ij"), dtype=np.float64).reshape(3, -1).T
     return corners @ affine[:3, :3].T + affine[:3, 3]
 
 
 def _smoothed(mask: np.ndarray, affine: Affine) -> tuple[np.ndarray, Affine]:
-    """A smooth field around the mask's box, 0.5 at its surface, and the box's affine."""
+    """A smooth field around the mask's box, 0.5 at its surface, and the box's affine.
+
+    A mask that is a voxel or two thick smooths to less than 0.5 everywhere; it is raised, so that it is seen.
+    """
     from scipy.ndimage import find_objects, gaussian_filter
 
     box = find_objects(mask.astype(np.uint8))[0]
@@ -123,7 +126,9 @@ def _smoothed(mask: np.ndarray, affine: Affine) -> tuple[np.ndarray, Affine]:
     moved[:3, 3] = affine[:3, :3] @ np.array([part.start - 3 for part in box], dtype=np.float64) + affine[:3, 3]
     # The same smoothing in mm along each axis, so that thick slices are not smeared.
     spacing = np.array(spacing_of(affine))
-    return gaussian_filter(padded, _SMOOTHING * spacing.min() / spacing), moved
+    smooth = gaussian_filter(padded, _SMOOTHING * spacing.min() / spacing)
+    highest = float(smooth.max())
+    return (smooth if highest > 0.5 else smooth / highest), moved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.events import Message
 from napari_ossnet.engine.geometry import Orientation, voxel_to_world, world_to_voxel
 from napari_ossnet.engine.scans.foreground import background_level, find_foreground
+from napari_ossnet.engine.scans.scan_checks import refuse_unusable_values
 from napari_ossnet.engine.task_definition import Task
 from napari_ossnet.engine.volume import Volume
 
@@ -29,7 +30,8 @@ def align(task: Task, volumes: list[Volume]) -> tuple[Volume, list[Message]]:
     is resampled trilinearly.
 
     Raises:
-        InputError: A volume covers too little of the first one's foreground, or nothing says where it lies.
+        InputError: A volume covers too little of the first one's foreground, nothing says where it lies, or the first
+            has no foreground to be covered.
     """
     first = volumes[0]
     channels, messages = [first.data[0]], []
@@ -54,6 +56,7 @@ def _on_grid_of(first: Volume, volume: Volume, first_title: str, title: str) -> 
     reordered = _reordered(first, volume)
     if reordered is not None:
         return reordered, []
+    refuse_unusable_values(first_title, first.data[0])
     cover = _cover(first, volume)
     if cover < _LEAST_COVER:
         raise InputError(

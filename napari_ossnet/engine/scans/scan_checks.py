@@ -21,6 +21,8 @@ _AIR_SHARE = 0.01
 #: Voxels this many times larger than the task's, or than 1.5 mm where the task has no spacing, are coarse.
 _COARSE = 3.0
 _USUAL_MM = 1.5
+#: Two places of one scan that differ by less than this share of a voxel are the same: headers round.
+_GAP_VOXELS = 0.1
 #: A scan this many times longer than the network's grid is not what the task was made for.
 _OVERSIZE = 1.5
 
@@ -58,7 +60,7 @@ def refuse_unusable(task: Task, volume: Volume) -> None:
             f"the scan has {found}; give one image for each."
         )
     titled = [(modality.title, channel) for modality, channel in zip(task.modalities, volume.data, strict=True)]
-    for_each_channel(lambda item: _refuse_values(*item), titled)
+    for_each_channel(lambda item: refuse_unusable_values(*item), titled)
 
 
 def _refuse_size(volume: Volume) -> None:
@@ -74,7 +76,12 @@ def _refuse_size(volume: Volume) -> None:
         )
 
 
-def _refuse_values(title: str, channel: np.ndarray) -> None:
+def refuse_unusable_values(title: str, channel: np.ndarray) -> None:
+    """Let a channel (i, j, k) pass that shows something.
+
+    Raises:
+        InputError: It holds NaN or infinity, or the same value everywhere.
+    """
     # A sum is finite only if every summand is, save where huge values overflow: then each is looked at.
     if not np.isfinite(channel.sum(dtype=np.float64)):
         bad = int(channel.size - np.isfinite(channel).sum())
@@ -94,6 +101,11 @@ def _orientation_problems(volume: Volume) -> list[str]:
         found.append(
             f"The file does not say how the patient lies in it; its axes are taken as {axis_codes_of(volume.affine)}, "
             "so left and right may be swapped."
+        )
+    if volume.place_gap_mm > _GAP_VOXELS * min(volume.spacing_mm):
+        found.append(
+            f"The file states two places, qform and sform, that are up to {volume.place_gap_mm:.3g} mm apart: the mask "
+            "lies where the sform says, so a program that goes by the qform shows it beside the scan."
         )
     if is_sheared(volume.affine):
         found.append(

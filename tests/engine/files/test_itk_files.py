@@ -53,6 +53,16 @@ def test_nrrd_and_metaimage_lie_where_the_same_nifti_lies(
     assert volume.affine_codes == (1, 1)
 
 
+def test_an_nrrd_of_bare_voxels_does_not_say_where_it_lies(tmp_path: Path, an_array: np.ndarray) -> None:
+    pytest.importorskip("SimpleITK")
+    sizes = " ".join(map(str, an_array.shape))
+    head = f"NRRD0004\ntype: float\ndimension: 3\nsizes: {sizes}\nencoding: raw\nendian: little\n\n"
+    (tmp_path / "bare.nrrd").write_bytes(head.encode() + an_array.tobytes(order="F"))
+    volume = read_volume(tmp_path / "bare.nrrd")
+    assert np.array_equal(volume.data[0], an_array)
+    assert volume.affine_codes == (0, 0)
+
+
 @pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
 def test_masks_written_for_slicer_come_back_as_they_were(tmp_path: Path, an_array: np.ndarray, suffix: str) -> None:
     sitk = pytest.importorskip("SimpleITK")

@@ -99,6 +99,29 @@ def test_a_mask_keeps_the_place_and_the_codes_of_its_scan(
         assert np.allclose(mask.get_qform(), scan.get_qform(), atol=1e-5)
 
 
+@pytest.mark.parametrize(("unit", "mm"), [("meter", 1e3), ("micron", 1e-3), ("mm", 1.0), ("unknown", 1.0)])
+def test_metres_and_microns_become_millimetres(tmp_path: Path, an_array: np.ndarray, unit: str, mm: float) -> None:
+    affine = orthogonal(OBLIQUE)
+    affine[:3] /= mm
+    image = nib.Nifti1Image(an_array, affine)
+    image.header.set_xyzt_units(unit, "sec")
+    nib.save(image, tmp_path / "scan.nii.gz")
+    assert np.allclose(read_volume(tmp_path / "scan.nii.gz").affine, orthogonal(OBLIQUE), rtol=1e-4)
+
+
+@pytest.mark.parametrize("moved_mm", [0.0, 4.0])
+def test_two_places_in_one_file_are_noticed(tmp_path: Path, an_array: np.ndarray, moved_mm: float) -> None:
+    sform = orthogonal(OBLIQUE)
+    sform[2, 3] += moved_mm
+    image = nib.Nifti1Image(an_array, sform)
+    image.set_qform(orthogonal(OBLIQUE), 1)
+    image.set_sform(sform, 2)
+    nib.save(image, tmp_path / "scan.nii.gz")
+    volume = read_volume(tmp_path / "scan.nii.gz")
+    assert volume.place_gap_mm == pytest.approx(moved_mm, abs=1e-4)
+    assert np.allclose(volume.affine, sform, atol=1e-5)
+
+
 def test_a_finer_mask_of_a_scan_without_a_place_still_says_where_it_lies(tmp_path: Path) -> None:
     affine = np.diag([-0.5, 0.5, 0.5, 1.0])
     affine[:3, 3] = (7, -3, 2)

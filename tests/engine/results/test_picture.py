@@ -212,3 +212,10 @@ class TestPicture:
         labels = np.zeros(SHAPE, dtype=np.uint8)
         labels[20:30, 20:30, 12] = 1
         assert build_figure(a_scan(), a_segmentation(labels)).axes
+
+    @pytest.mark.parametrize("size", [(1, 1, 1), (2, 2, 2), (10, 10, 1)])
+    def test_a_small_or_thin_surface_is_seen_without_anatomy_around(self, size: tuple[int, int, int]) -> None:
+        mask = np.zeros(SHAPE, dtype=bool)
+        mask[tuple(slice(12, 12 + length) for length in size)] = True
+        rendering = render_surfaces([mask], [(1.0, 0.0, 0.0)], AFFINE)
+        assert (rendering.rgba[..., 3] > 0).mean() > 0.1

@@ -118,6 +118,14 @@ def test_an_image_of_elsewhere_is_refused(two_modalities: Task) -> None:
         align(two_modalities, [first, blob_in_world(elsewhere, (25, 29, 33))])
 
 
+def test_voxels_that_are_no_numbers_are_what_is_said_of_an_image_that_another_is_to_cover(two_modalities: Task) -> None:
+    first = blob_in_world(np.eye(4), (25, 29, 33))
+    data = first.data.copy()
+    data[0, 0, 0, :2] = np.nan
+    with pytest.raises(InputError, match="FLAIR image holds 2 NaN"):
+        align(two_modalities, [replace(first, data=data), blob_in_world(np.eye(4), (29, 29, 33))])
+
+
 def test_a_file_without_a_place_is_laid_on_voxel_by_voxel_and_said(two_modalities: Task) -> None:
     first = blob_in_world(TURNED, (25, 29, 33))
     lost = replace(first, affine=np.diag([-1.0, 1, 1, 1]), affine_codes=(0, 0), data=first.data + 1)

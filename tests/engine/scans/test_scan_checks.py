@@ -178,6 +178,7 @@ def test_a_head_with_its_skull_is_told_by_its_volume(a_brain: Volume) -> None:
 
 def test_a_header_without_a_place_is_told(a_brain: Volume) -> None:
     assert said(get_task("brats"), replace(a_brain, affine_codes=(0, 0)), "taken as LPS")
+    assert said(get_task("brats"), replace(a_brain, place_gap_mm=4.0), "up to 4 mm apart")
 
 
 def test_a_tilted_gantry_is_told(a_ct: Volume) -> None:

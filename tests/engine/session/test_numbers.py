@@ -74,6 +74,17 @@ def test_an_ellipsoid_has_the_same_numbers_however_the_scan_is_turned(toy, degre
     )
 
 
+def test_the_slice_of_a_region_is_the_scan_s(a_session, a_turned_volume, toy):
+    """A box of two thirds of the scan along each axis, which holds the ball's centre."""
+    _, whole = toy.run(a_session.segment(toy.request(a_turned_volume)))
+    start, stop = ([size // 6 for size in whole.labels.shape], [5 * size // 6 for size in whole.labels.shape])
+    _, fine = toy.run(a_session.refine_region(tuple(start), tuple(stop), 2))
+
+    (of_whole,), (of_region,) = numbers_of(whole).objects, numbers_of(fine).objects
+
+    assert abs(of_region.axial_slice - of_whole.axial_slice) <= 1
+
+
 def test_thresholds_around_the_usual_one_bracket_the_volume(a_session, a_volume, toy):
     _, result = toy.run(a_session.segment(toy.request(a_volume)))
 

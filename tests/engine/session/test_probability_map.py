@@ -31,6 +31,18 @@ def test_it_agrees_with_the_field_and_cuts_the_mask_at_the_threshold(a_session, 
     assert np.array_equal(probability[0] > 0.5, result.labels > 0)
 
 
+def test_a_coarse_run_has_no_spikes_at_its_samples(a_session, toy):
+    """A small scan, whose own first step would be finer than the one that was asked for."""
+    scan = toy.volume((24, 23, 25), (0, 1, 2), (-1, -1, 1))
+    _, result = toy.run(a_session.segment(toy.request(scan, step=8)))
+
+    probability = a_session.probability_map(result)
+
+    logit = np.log(probability[0] / (1 - probability[0]))
+    # Distances change by a voxel from one voxel to the next, and a line through samples 8 apart is no steeper.
+    assert max(np.abs(np.diff(logit, axis=axis)).max() for axis in range(3)) < 1.1
+
+
 def test_a_region_has_probabilities_of_its_own(a_session, a_volume, toy):
     toy.run(a_session.segment(toy.request(a_volume)))
     _, fine = toy.run(a_session.refine_region((10, 12, 8), (26, 20, 30), 2))

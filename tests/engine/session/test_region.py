@@ -74,6 +74,20 @@ def test_the_same_region_at_another_threshold_reuses_its_points(a_session, a_vol
     assert np.array_equal(first.labels, again.labels)
 
 
+def test_a_region_after_a_cancelled_move_of_the_threshold_belongs_to_the_result(a_session, a_volume, toy):
+    toy.run(a_session.segment(toy.request(a_volume)))
+    box = ((10, 12, 8), (26, 20, 30), 2)
+    _, expected = toy.run(a_session.refine_region(*box))
+
+    move = a_session.segment(toy.request(a_volume, threshold=0.9))
+    next(move)
+    move.close()
+    _, found = toy.run(a_session.refine_region(*box))
+
+    assert found.threshold == a_session.result.threshold == 0.5
+    assert np.array_equal(found.labels, expected.labels)
+
+
 def test_a_small_object_known_from_the_scan_is_found_again_in_its_region(a_volume, toy):
     speck = toy.centre + np.array([6.0, 4.0, -3.0])
     session = SegmentationSession(
