@@ -37,6 +37,8 @@ PFSEG_MARK = "high_freq_extract.0.conv.0.weight"
 _DIFFERENCES_SHOWN = 3
 #: A state dict that shares fewer of its names than this with every layout is another network altogether.
 _KINDRED_SHARE = 0.5
+#: Before it a crafted file runs code even with weights_only (CVE-2025-32434).
+SAFE_TORCH = "2.6"
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -55,7 +57,8 @@ def load_checkpoint(path: str | Path) -> LoadedWeights:
     """The network that a weights file holds: a published .pt state dict, or a .safetensors file.
 
     Raises:
-        WeightsError: There is no such file; it is damaged, holds something else than tensors, or another network.
+        WeightsError: There is no such file; it is damaged, holds something else than tensors, or another network; or it
+            is a .pt file and torch is too old to read one safely.
     """
     path = Path(path)
     state, card_text = _read_state(path)
@@ -143,6 +146,11 @@ def _is_torch_file(path: Path) -> bool:
 
 
 def _read_torch(path: Path) -> Mapping[str, Tensor]:
+    if torch.__version__ < SAFE_TORCH:
+        raise WeightsError(
+            f"{path} is not opened, since torch {torch.__version__} could run code that is hidden in such a file; "
+            f"update torch to {SAFE_TORCH} or later, or give a .safetensors file."
+        )
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.torch_version import TorchVersion
 
-from napari_ossnet.engine.checkpoints import load_checkpoint, published_shapes, read_card, save_weights
+from napari_ossnet.engine import checkpoints
+from napari_ossnet.engine.checkpoints import SAFE_TORCH, load_checkpoint, published_shapes, read_card, save_weights
 from napari_ossnet.engine.errors import OutputError, WeightsError
 from napari_ossnet.engine.model_card import ModelCard
 from napari_ossnet.engine.model_card import read_card as read_safetensors_card
@@ -100,6 +102,23 @@ def test_code_in_a_pickle_is_never_executed(tmp_path: Path, is_torch: bool) -> N
     with pytest.raises(WeightsError, match="could run code"):
         load_checkpoint(path)
     assert not trace.exists()
+
+
+@pytest.mark.parametrize(
+    ("version", "is_safe"), [("2.2.2", False), ("2.5.1+cu124", False), ("2.6.0+cpu", True), ("2.10.0", True)]
+)
+def test_a_torch_that_could_run_code_in_a_published_file_is_not_given_one(
+    a_state: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, is_safe: bool
+) -> None:
+    path = tmp_path / "o_net.pt"
+    torch.save(a_state, path)
+    monkeypatch.setattr(torch, "__version__", TorchVersion(version))
+    monkeypatch.setattr(checkpoints, "SAFE_TORCH", SAFE_TORCH)
+    if is_safe:
+        assert load_checkpoint(path).card.variant == "o-net"
+    else:
+        with pytest.raises(WeightsError, match=r"update torch to 2\.6 or later, or give a \.safetensors file"):
+            load_checkpoint(path)
 
 
 @pytest.mark.parametrize("keep", [0.999, 0.5, 0.01, 0.0])

@@ -16,6 +16,7 @@ import pytest
 import slicer
 import vtk
 from OSSNetLib import nodes
+from OSSNetLib.results import RunResult
 
 WAIT_MS = 120_000
 TURN = np.radians(25)
@@ -275,6 +276,94 @@ def test_a_scan_deleted_during_a_run_stops_the_run(
     qtbot.waitUntil(lambda: not a_logic.logic.is_busy, timeout=WAIT_MS)
     assert a_logic.reports == []
     assert any("deleted" in text for text in [*told, *a_logic.failures])
+
+
+def a_ball_of_surface(name: str) -> object:
+    """A segmentation that is made of a closed surface, as those of RTSTRUCT and STL files are of what they hold."""
+    ball = vtk.vtkSphereSource()
+    ball.Update()
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    surface = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
+    node.GetSegmentation().SetSourceRepresentationName(surface)
+    node.AddSegmentFromClosedSurfaceRepresentation(ball.GetOutput(), "ball", (1, 0, 0))
+    return node
+
+
+def test_an_output_that_is_made_of_surfaces_is_refused(
+    a_logic: SimpleNamespace, a_volume_node: Callable[..., object]
+) -> None:
+    output = a_ball_of_surface("contours")
+    a_logic.logic.segment("hippocampus", {"mr": a_volume_node()}, output, weights="tiny", device="cpu")
+    assert not a_logic.logic.is_busy
+    (sentence,) = a_logic.failures
+    assert "contours are made of another kind (Closed surface)" in sentence
+    assert "choose another segmentation at Output" in sentence
+
+
+def test_an_output_with_segments_below_another_transform_is_refused(
+    a_logic: SimpleNamespace, a_volume_node: Callable[..., object]
+) -> None:
+    volume = a_volume_node()
+    output = nodes.make_segmentation("earlier", volume)
+    output.GetSegmentation().AddEmptySegment("drawn")
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    output.SetAndObserveTransformNodeID(transform.GetID())
+    a_logic.logic.segment("hippocampus", {"mr": volume}, output, weights="tiny", device="cpu")
+    assert not a_logic.logic.is_busy
+    (sentence,) = a_logic.failures
+    assert "earlier and the scan a_mr lie below different transforms" in sentence
+
+
+@pytest.mark.parametrize("is_scan_below", [True, False])
+def test_an_output_without_segments_is_put_below_the_scans_transform(
+    a_volume_node: Callable[..., object], is_scan_below: bool
+) -> None:
+    from napari_ossnet.engine.tasks import get_task
+
+    volume = a_volume_node()
+    output = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "new")
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    (volume if is_scan_below else output).SetAndObserveTransformNodeID(transform.GetID())
+    result = RunResult(volume, get_task("hippocampus"), output)
+    assert result.segmentation_node is output
+    assert output.GetTransformNodeID() == volume.GetTransformNodeID()
+
+
+def test_a_snapshot_that_the_scene_refuses_ends_the_job_in_a_sentence(
+    a_logic: SimpleNamespace, a_volume_node: Callable[..., object], monkeypatch: pytest.MonkeyPatch, qtbot: object
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("no such representation")
+
+    with monkeypatch.context() as patches:
+        patches.setattr(nodes, "write_labels", refuse)
+        a_logic.logic.segment("hippocampus", {"mr": a_volume_node()}, weights="tiny", device="cpu")
+        qtbot.waitUntil(lambda: not a_logic.logic.is_busy, timeout=WAIT_MS)
+    (sentence,) = a_logic.failures
+    assert "no such representation" in sentence
+    assert "press Segment again" in sentence
+    a_logic.logic.ask("weights", task="hippocampus")
+    qtbot.waitUntil(lambda: bool(a_logic.answers), timeout=WAIT_MS)
+
+
+def test_a_job_that_needs_no_scene_goes_on_when_it_is_closed(a_logic: SimpleNamespace, qtbot: object) -> None:
+    a_logic.logic.ask("weights", task="hippocampus")
+    slicer.mrmlScene.Clear()
+    a_logic.logic.forget()
+    qtbot.waitUntil(lambda: bool(a_logic.answers), timeout=WAIT_MS)
+    assert a_logic.cancelled == []
+
+
+def test_a_script_hears_of_a_run_that_is_cancelled_as_an_error(
+    a_logic: SimpleNamespace, a_volume_node: Callable[..., object]
+) -> None:
+    from OSSNetLib.scripting import SegmentationError, segment_and_wait
+
+    volume, logic = a_volume_node(), a_logic.logic
+    logic.snapshot_shown.connect(lambda step: slicer.mrmlScene.RemoveNode(volume))
+    with pytest.raises(SegmentationError, match=r"cancelled before its end\. The scan was deleted"):
+        segment_and_wait({"mr": volume}, "hippocampus", logic=logic, weights="tiny", device="cpu")
+    assert not logic.is_busy
 
 
 def test_a_region_is_refined_on_voxels_of_its_own(

@@ -87,6 +87,41 @@ def test_a_python_that_fails_at_once_says_its_last_words(
     assert "Its last words: libpython is missing" in a_cold_logic.failures[0]
 
 
+def test_a_python_that_fails_within_its_start_is_one_sentence(
+    a_cold_logic: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import qt
+
+    class FailsAtOnce(qt.QProcess):
+        """As on Windows, where nothing is left for later."""
+
+        def start(self, program: str, arguments: list[str]) -> None:
+            self.setErrorString("no such file")
+            self.errorOccurred.emit(qt.QProcess.FailedToStart)
+
+    monkeypatch.setattr(qt, "QProcess", FailsAtOnce)
+    a_cold_logic.logic.ask("devices")
+    assert a_cold_logic.failures == [
+        "The engine's process could not be started (no such file). Press Segment to try again."
+    ]
+    assert not a_cold_logic.logic.is_busy
+    assert not a_cold_logic.logic.process.is_running
+
+
+def test_a_process_is_qts_to_delete_and_is_deleted_after_its_end(
+    a_cold_logic: SimpleNamespace, tmp_path: Path, qtbot: object
+) -> None:
+    deleted = []
+    a_cold_logic.logic.process._program = make_program(tmp_path, "exit 1")
+    a_cold_logic.logic.ask("devices")
+    process = a_cold_logic.logic.process._process
+    # PythonQt deletes an object without a parent when Python lets go of it, which is within its signal of the end.
+    assert process.parent() is not None
+    process.destroyed.connect(lambda *_: deleted.append(True))
+    qtbot.waitUntil(lambda: bool(deleted), timeout=WAIT_MS)
+    assert not a_cold_logic.logic.process.is_running
+
+
 def test_without_slicers_python_it_is_said_what_to_do(
     a_cold_logic: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

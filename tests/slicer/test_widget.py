@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import slicer
+from OSSNetLib.installation import RESTART_HINT
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFileDialog, QPushButton
 
@@ -197,6 +199,24 @@ def test_missing_packages_are_named_and_installed_after_asking(
     assert "trimesh" not in a_widget.ui.problemsLabel.text
 
 
+@pytest.mark.parametrize("failing", ["torchInstalled", "installTorch"])
+def test_an_installation_of_torch_that_fails_is_a_sentence(
+    a_widget: object, an_application: object, qtbot: object, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    from OSSNetLib import installation
+
+    def fail(**_: object) -> None:
+        raise OSError("no space left on the disk")
+
+    logic = SimpleNamespace(torchInstalled=lambda: False, installTorch=lambda **_: None)
+    setattr(logic, failing, fail)
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", SimpleNamespace(PyTorchUtilsLogic=lambda: logic))
+    monkeypatch.setattr(installation, "is_installed", lambda name: not name.startswith("torch"))
+    a_widget.panel.load_engine()
+    press(qtbot, a_widget.ui.installButton)
+    assert an_application.errors == [f"Installing torch failed: no space left on the disk. {RESTART_HINT}"]
+
+
 def test_every_button_has_a_tooltip_and_research_use_is_visible(a_widget: object) -> None:
     form = a_widget.ui.applyButton.target.window()
     assert [button.objectName() for button in form.findChildren(QPushButton) if not button.toolTip()] == []
@@ -204,8 +224,6 @@ def test_every_button_has_a_tooltip_and_research_use_is_visible(a_widget: object
 
 
 def test_reloading_drops_the_library(a_widget: object) -> None:
-    import sys
-
     loaded = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "OSSNetLib"}
     try:
         a_widget.onReload()
@@ -216,7 +234,6 @@ def test_reloading_drops_the_library(a_widget: object) -> None:
 
 
 def test_the_samples_are_registered_at_start_up(an_application: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
     import types
 
     registered: list[dict] = []
@@ -249,7 +266,6 @@ def test_the_modules_own_test_passes(
     an_application: object, an_ossnet_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import shutil
-    import sys
 
     monkeypatch.setattr(shutil, "which", lambda name: sys.executable)
     importlib.import_module("OSSNet").OSSNetTest().runTest()

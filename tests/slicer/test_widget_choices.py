@@ -153,6 +153,54 @@ def test_a_result_of_another_scan_is_not_written_over(a_widget: object, a_volume
     assert a_widget.ui.segmentationSelector.currentNode() is None
 
 
+def test_a_volume_that_is_picked_after_a_run_stays_picked(
+    a_widget: object, a_volume_node: Callable[..., object]
+) -> None:
+    from OSSNetLib import nodes
+
+    first, second = a_volume_node("first"), a_volume_node("second")
+    choose_tiny(a_widget, first)
+    a_widget.ui.segmentationSelector.setCurrentNode(nodes.make_segmentation("result", first))
+    a_widget.ui.image1Selector.setCurrentNode(second)
+    assert a_widget.ui.image1Selector.currentNode() is second
+    assert a_widget._parameter_node.image1 is second
+    assert a_widget._parameter_node.segmentation is None
+
+
+def test_volumes_that_another_task_finds_by_name_stay_chosen(
+    a_widget: object, a_volume_node: Callable[..., object]
+) -> None:
+    names = {"flair": "case_flair", "t1": "case_t1", "t1ce": "case_t1ce", "t2": "case_t2"}
+    a_widget.panel.images.choose_task("hippocampus")
+    for name in names.values():
+        a_volume_node(name)
+    a_widget.panel.images.choose_task("brats")
+    chosen = {modality: node.GetName() for modality, node in a_widget.panel.images.images().items()}
+    assert chosen == names
+    assert a_widget._parameter_node.task == "brats"
+
+
+@pytest.mark.parametrize("is_shown", [True, False], ids=["module shown", "another module shown"])
+def test_a_run_that_ends_with_another_scan_chosen_leaves_its_result_alone(
+    a_widget: object, a_volume_node: Callable[..., object], qtbot: object, is_shown: bool
+) -> None:
+    from OSSNetLib import nodes
+
+    first, second = a_volume_node("first"), a_volume_node("second")
+    choose_tiny(a_widget, first)
+    a_widget.ui.segmentationSelector.setCurrentNode(nodes.make_segmentation("result", first))
+    press(qtbot, a_widget.ui.applyButton)
+    a_widget.ui.image1Selector.setCurrentNode(second)
+    if not is_shown:
+        a_widget.exit()
+    wait(a_widget, qtbot)
+    a_widget.enter()
+    assert a_widget.segmentation_logic.has_result
+    assert a_widget.ui.image1Selector.currentNode() is second
+    assert a_widget.ui.segmentationSelector.currentNode() is None
+    assert a_widget._parameter_node.segmentation is None
+
+
 def test_a_second_press_ends_a_job_that_does_not_answer(
     a_widget: object, a_volume_node: Callable[..., object], qtbot: object, an_application: object
 ) -> None:

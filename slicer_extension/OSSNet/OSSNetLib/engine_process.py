@@ -80,7 +80,7 @@ class EngineProcess:
         """Hand a command to the child, starting it if need be; gives the number that its answers carry.
 
         Raises:
-            FileNotFoundError: The engine or Slicer's Python is missing.
+            OSError: The engine or Slicer's Python is missing, or can't be started.
         """
         if self._process is None:
             self._start()
@@ -144,15 +144,22 @@ class EngineProcess:
         environment.insert("PYTHONPATH", os.pathsep.join(path for path in paths if path))
         environment.insert("PYTHONUNBUFFERED", "1")
         environment.insert("PYTHONIOENCODING", "utf-8")
-        process = qt.QProcess()
+        # Without a parent PythonQt deletes it as soon as Python lets go of it, be it within a signal of its own.
+        process = qt.QProcess(qt.QCoreApplication.instance())
         process.setProcessEnvironment(environment)
         process.readyReadStandardOutput.connect(self._on_output)
         process.readyReadStandardError.connect(self._on_errors)
         process.finished.connect(self._on_finished)
         process.errorOccurred.connect(self._on_error)
-        self._process = process
         folder = str(self.exchange_folder)
         process.start(program, ["-m", "napari_ossnet.engine.worker", "--exchange", folder, "--own-exchange"])
+        if process.state() == qt.QProcess.NotRunning:
+            # On Windows the failure comes within ``start``, before anything could hear of a death.
+            process.deleteLater()
+            raise OSError(
+                f"The engine's process could not be started ({process.errorString()}). Press Segment to try again."
+            )
+        self._process = process
 
     def _write(self, words: dict[str, Any]) -> None:
         self._process.write(json.dumps(words).encode() + b"\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import slicer
@@ -18,6 +19,7 @@ class ImagesSection:
     """Task, volume selectors, and what is wrong with the choice.
 
     Signals:
+        chosen: The index of a selector and its volume node, or None; before anything follows from it.
         changed: The task or an image is another one.
 
     Args:
@@ -25,13 +27,13 @@ class ImagesSection:
     """
 
     def __init__(self, ui: Any) -> None:
-        self.changed = Signal()
+        self.chosen, self.changed = Signal(), Signal()
         self._ui = ui
         self._tasks: list[Any] = []
         self._is_filling = False
         ui.taskComboBox.connect("currentIndexChanged(int)", self._on_task_changed)
         for index in range(SELECTORS):
-            self._selector(index).connect("currentNodeChanged(vtkMRMLNode*)", self._on_image_changed)
+            self._selector(index).connect("currentNodeChanged(vtkMRMLNode*)", partial(self._on_image_changed, index))
         ui.assignButton.connect("clicked(bool)", self._on_assign)
 
     def fill(self) -> None:
@@ -121,7 +123,8 @@ class ImagesSection:
         self.assign_by_name()
         self.changed.emit()
 
-    def _on_image_changed(self, *unused: Any) -> None:
+    def _on_image_changed(self, index: int, *unused: Any) -> None:
+        self.chosen.emit(index, self._selector(index).currentNode())
         self.changed.emit()
 
     def _on_assign(self, *unused: Any) -> None:

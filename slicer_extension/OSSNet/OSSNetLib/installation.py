@@ -93,7 +93,11 @@ def _install_torch() -> None:
             "The PyTorch extension is needed to install torch: get it in the Extensions Manager and restart Slicer."
         ) from error
     logic = PyTorchUtils.PyTorchUtilsLogic()
-    if not logic.torchInstalled() and logic.installTorch(torchVersionRequirement=TORCH_REQUIREMENT) is None:
+    try:
+        is_there = logic.torchInstalled() or logic.installTorch(torchVersionRequirement=TORCH_REQUIREMENT) is not None
+    except Exception as error:
+        raise InstallationError(f"Installing torch failed: {error}. {RESTART_HINT}") from error
+    if not is_there:
         raise InstallationError("PyTorch was not installed; use the module PyTorch Util to see why.")
 
 

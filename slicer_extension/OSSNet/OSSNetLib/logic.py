@@ -5,6 +5,7 @@ It never touches a form. The scene is touched on the main thread only, in the sl
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ import numpy as np
 
 from OSSNetLib.engine_import import task_of_weights
 from OSSNetLib.engine_process import EngineProcess
-from OSSNetLib.results import NodeDeletedError, RunResult
+from OSSNetLib.results import NodeDeletedError, RunResult, output_problem
 from OSSNetLib.scan_files import ScanFiles
 from OSSNetLib.signals import Signal
+
+_logger = logging.getLogger(__name__)
 
 #: What a cancelled job gets to stop by itself before the child is killed.
 CANCEL_MS = 10_000
@@ -90,6 +93,11 @@ class OSSNetSegmentationLogic:
             needed, given = ", ".join(task.modality_names), ", ".join(images) or "none"
             self.failed.emit(f"The weights need the images {needed}, found {given}; choose other images or weights.")
             return
+        volume_node = images[task.modalities[0].name]
+        problem = output_problem(segmentation_node, volume_node) if segmentation_node is not None else ""
+        if problem:
+            self.failed.emit(problem)
+            return
         try:
             words = self._files.hand_over(images, self.process.exchange_folder)
         except OSError as error:
@@ -97,7 +105,7 @@ class OSSNetSegmentationLogic:
             return
         self.has_result, self.has_super_resolved_image, self.result = False, False, None
         if self._start("segment", task=task_name, images=words, **settings):
-            self.result = RunResult(images[task.modalities[0].name], task, segmentation_node)
+            self.result = RunResult(volume_node, task, segmentation_node)
 
     def rethreshold(self, threshold: float) -> None:
         """Move the threshold of the last result."""
@@ -134,8 +142,8 @@ class OSSNetSegmentationLogic:
             self._end_job()
 
     def forget(self) -> None:
-        """The scene was closed: stop what runs, and let go of its nodes."""
-        if self.is_busy:
+        """The scene was closed: stop a run, and let go of its nodes; what needs no scene, as a download, goes on."""
+        if self._job is not None and self._job[1] in RUNS:
             self.kill()
         self.has_result = False
         self.result = None
@@ -151,6 +159,12 @@ class OSSNetSegmentationLogic:
     def _abandon(self, error: NodeDeletedError) -> None:
         self.told.emit(str(error), True)
         self.cancel()
+
+    def _give_up(self, sentence: str) -> None:
+        if self._job is not None:
+            self.process.cancel(self._job[0])
+        self._end_job()
+        self.failed.emit(sentence)
 
     def _end_overdue(self, number: int) -> None:
         if self._job is not None and self._job[0] == number:
@@ -181,6 +195,10 @@ class OSSNetSegmentationLogic:
             handler(words)
         except NodeDeletedError as error:
             self._abandon(error)
+        except Exception as error:
+            # Whatever the scene refuses, the form must not stay busy, nor the lines after this one unread.
+            _logger.exception("The engine's answer could not be shown")
+            self._give_up(f"The result can't be shown ({error}); choose None at Output, then press Segment again.")
 
     def _on_progress(self, words: dict[str, Any]) -> None:
         self.progressed.emit(words)

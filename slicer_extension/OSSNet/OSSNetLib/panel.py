@@ -112,6 +112,10 @@ class Panel:
         self._ui.releaseButton.setEnabled(not is_busy and self._logic.process.is_running)
         self.results.update()
 
+    def is_result_of_chosen_scan(self) -> bool:
+        """Whether the logic's result is of a volume that is chosen now: another one may be since the run began."""
+        return self._logic.result.volume_node in self.images.images().values()
+
     def on_scene_closed(self) -> None:
         """Nothing of the old scene is left."""
         self._logic.forget()
@@ -146,7 +150,7 @@ class Panel:
     def _leave_other_scans_result(self) -> None:
         """A segmentation of another scan must not be written over unasked: the next run makes a new one."""
         output, images = self._ui.segmentationSelector.currentNode(), list(self.images.images().values())
-        if output is not None and images and not self._logic.is_busy:
+        if output is not None and images:
             reference = nodes.reference_volume(output)
             if reference is not None and all(image.GetID() != reference.GetID() for image in images):
                 self._ui.segmentationSelector.setCurrentNode(None)
@@ -223,7 +227,8 @@ class Panel:
 
     def _on_finished(self, report: dict[str, Any]) -> None:
         node = self._logic.result.segmentation_node
-        self._ui.segmentationSelector.setCurrentNode(node)
+        if self.is_result_of_chosen_scan():
+            self._ui.segmentationSelector.setCurrentNode(node)
         self._ui.show3DButton.setSegmentationNode(node)
         if not report["volume_ml"]:
             self._on_told(_("Nothing was found: check task and images, or lower the threshold."), True)

@@ -39,6 +39,8 @@ class RunResult:
         name = f"{volume_node.GetName()} {task.title}"
         self.segmentation_node = segmentation_node or nodes.make_segmentation(name, volume_node)
         nodes.refer_to(self.segmentation_node, volume_node)
+        if not self.segmentation_node.GetSegmentation().GetNumberOfSegments():
+            nodes.place_beside(self.segmentation_node, volume_node)
         self.table_node: Any = None
         self._models: dict[int, Any] = {}
         self._shown: Meshes = {}
@@ -129,6 +131,25 @@ class RunResult:
                 column.InsertNextValue(float("nan") if numbers[key] is None else numbers[key])
             self.table_node.AddColumn(column)
         self.table_node.Modified()
+
+
+def output_problem(segmentation_node: Any, volume_node: Any) -> str:
+    """Why a segmentation with segments of its own can't take the result of a scan, or an empty string."""
+    segmentation, name = segmentation_node.GetSegmentation(), segmentation_node.GetName()
+    if not segmentation.GetNumberOfSegments():
+        return ""
+    source = segmentation.GetSourceRepresentationName()
+    if source != slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName():
+        return (
+            f"The result is voxels, but the segments of {name} are made of another kind ({source}); "
+            "choose another segmentation at Output, or None for a new one."
+        )
+    if segmentation_node.GetTransformNodeID() != volume_node.GetTransformNodeID():
+        return (
+            f"{name} and the scan {volume_node.GetName()} lie below different transforms; "
+            "choose None at Output for a new segmentation, or put both below the same transform."
+        )
+    return ""
 
 
 def table_rows(report: dict[str, Any], task: Any) -> list[list[str]]:

@@ -12,7 +12,7 @@ from OSSNetLib.results import RunResult
 
 
 class SegmentationError(Exception):
-    """The run failed; the sentence says why."""
+    """The run failed or was cancelled; the sentence says why."""
 
 
 def segment_and_wait(
@@ -35,11 +35,23 @@ def segment_and_wait(
         settings: Of the worker's ``segment`` command: variant, weights, device, memory_bytes, threshold, is_live.
 
     Raises:
-        SegmentationError: The run failed, or took too long.
+        SegmentationError: The run failed, was cancelled, or took too long.
     """
     runner = logic or OSSNetSegmentationLogic()
     failures: list[str] = []
+    warnings: list[str] = []
+
+    def keep_warning(text: str, is_warning: bool) -> None:
+        if is_warning:
+            warnings.append(text)
+
+    def keep_cancellation() -> None:
+        # The last warning is why: a node was deleted, or the engine did not answer.
+        failures.append(" ".join(["The run was cancelled before its end.", *warnings[-1:]]))
+
     runner.failed.connect(failures.append)
+    runner.told.connect(keep_warning)
+    runner.cancelled.connect(keep_cancellation)
     deadline = float("inf") if timeout_s is None else time.monotonic() + timeout_s
     try:
         runner.segment(task, images, segmentation_node, **settings)
@@ -54,5 +66,7 @@ def segment_and_wait(
         return runner.result
     finally:
         runner.failed.disconnect(failures.append)
+        runner.told.disconnect(keep_warning)
+        runner.cancelled.disconnect(keep_cancellation)
         if logic is None:
             runner.close()

@@ -43,6 +43,7 @@ class OSSNetFormWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.segmentation_logic = self.segmentation_logic or OSSNetSegmentationLogic()
         installation = Installation(self.resourcePath("requirements.txt"))
         self.panel = Panel(self.ui, self.segmentation_logic, installation, self.settings)
+        self.panel.images.chosen.connect(self._store_image)
         self.panel.changed.connect(self._store_choices)
         self.segmentation_logic.finished.connect(self._store_output)
         self._follow_scene()
@@ -105,10 +106,16 @@ class OSSNetFormWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             for name, value in self.panel.choices().items():
                 setattr(self._parameter_node, name, value)
 
+    def _store_image(self, index: int, volume_node: Any) -> None:
+        """The selector's own connection comes later; a change in between would bring the old volume back."""
+        if self._parameter_node is not None:
+            setattr(self._parameter_node, f"image{index + 1}", volume_node)
+
     def _store_output(self, report: dict[str, Any]) -> None:
         """A run may end while another module is shown, when the form is not bound."""
-        parameters = self._parameter_node or OSSNetParameterNode(self._scripted_logic().getParameterNode())
-        parameters.segmentation = self.segmentation_logic.result.segmentation_node
+        if self.panel.is_result_of_chosen_scan():
+            parameters = self._parameter_node or OSSNetParameterNode(self._scripted_logic().getParameterNode())
+            parameters.segmentation = self.segmentation_logic.result.segmentation_node
 
     def _on_scene_closing(self, *unused: Any) -> None:
         self._unbind()

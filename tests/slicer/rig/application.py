@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 import types
 import unittest
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, get_args, get_origin, get_type_hints
 
 import slicer
 import slicer.util
+import vtk
 from PySide6 import QtCore, QtGui, QtWidgets
 from rig.pythonqt import PythonQtView, real, shown
 from rig.widgets import CUSTOM, FormLoader
@@ -184,14 +186,17 @@ class WithinRange:
 
 
 def parameter_node_wrapper(kind: type) -> type:
-    """Keeps values in the MRML node; a name that the class does not declare is an error, as with Slicer's."""
+    """Keeps values in the MRML node; a name that the class does not declare is an error, as with Slicer's.
+
+    Any change of the node writes all values into their widgets, again as with Slicer's.
+    """
     hints = get_type_hints(kind, include_extras=True)
 
     class Wrapped:
         declared = hints
 
         def __init__(self, node: Any) -> None:
-            object.__setattr__(self, "parameterNode", node)
+            vars(self).update(parameterNode=node, is_showing=False)
 
         def __getattr__(self, name: str) -> Any:
             if name not in hints:
@@ -206,13 +211,22 @@ def parameter_node_wrapper(kind: type) -> type:
         def connectGui(self, ui: Any) -> int:
             named = {real(widget): real(widget).property("SlicerParameterName") for widget in vars(ui).values()}
             bound = [_bind(self, hints, name, widget) for widget, name in named.items() if name is not None]
-            object.__setattr__(self, "bound", bound)
+            tag = self.parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, self._show)
+            vars(self).update(bound=bound, observer=tag)
             return 1
+
+        def _show(self, *unused: Any) -> None:
+            if not self.is_showing:
+                vars(self).update(is_showing=True)
+                for show, _, _ in self.bound:
+                    show()
+                vars(self).update(is_showing=False)
 
         def disconnectGui(self, tag: int) -> None:
             if tag != 1:
                 raise ValueError("not connected")
-            for signal, receiver in self.bound:
+            self.parameterNode.RemoveObserver(self.observer)
+            for _, signal, receiver in self.bound:
                 signal.disconnect(receiver)
 
     return Wrapped
@@ -239,23 +253,26 @@ def _write(node: Any, name: str, value: Any) -> None:
         node.SetParameter(name, str(value))
 
 
-def _bind(parameters: Any, hints: dict[str, Any], name: str, widget: Any) -> tuple[Any, Any]:
-    """Shows a parameter in its widget and follows the widget; gives the signal and its receiver."""
+def _bind(parameters: Any, hints: dict[str, Any], name: str, widget: Any) -> tuple[Any, Any, Any]:
+    """Shows a parameter in its widget and follows the widget; gives what shows it, the signal and its receiver."""
     if name not in hints:
         raise ValueError(f"{widget.objectName()} names the unknown parameter {name!r}")
-    stored = getattr(parameters, name)
     if hasattr(widget, "currentNodeChanged"):
-        widget.setCurrentNode(stored)
-        signal = widget.currentNodeChanged
+        read, write, signal = widget.currentNode, widget.setCurrentNode, widget.currentNodeChanged
     elif hasattr(widget, "toggled"):
-        widget.setChecked(bool(stored))
-        signal = widget.toggled
+        read, write, signal = widget.isChecked, widget.setChecked, widget.toggled
     else:
-        widget.setProperty("value", stored)
+        read, write = partial(widget.property, "value"), partial(widget.setProperty, "value")
         signal = widget.valueChanged
 
-    def keep(value: Any) -> None:
-        setattr(parameters, name, value)
+    def show() -> None:
+        write(getattr(parameters, name))
 
+    def keep(*unused: Any) -> None:
+        # As Slicer's, by what the widget shows now: an earlier receiver may have changed that since the signal.
+        if not parameters.is_showing:
+            setattr(parameters, name, read())
+
+    show()
     signal.connect(keep)
-    return signal, keep
+    return show, signal, keep
