@@ -30,7 +30,7 @@ class Rung:
 
 
 def ladder(lattice: Lattice, *, final_step: int, has_prior: bool, first_step: int = 1) -> list[Rung]:
-    """The steps from coarse to fine, each half the one before, from ``first_step`` or above down to one of ``STEPS``."""
+    """The steps from coarse to fine, each half the one before, from at least ``first_step`` to one of ``STEPS``."""
     thickness = _thickness(lattice)
     # On a lattice finer than the grid (a refined region) fewer points of it are as good.
     dense = (DENSE_STEP if has_prior else DENSE_STEP_WITHOUT_PRIOR) / fineness(lattice)
