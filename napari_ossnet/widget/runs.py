@@ -168,9 +168,10 @@ class Runs:
         self._store.update(status="The result before is back; press again to return.")
 
     def measure(self) -> None:
-        """Takes the numbers of the labels as they are shown now, edits included."""
+        """Takes the numbers of labels that were edited by hand, as they are shown now."""
         mask = self.edited_mask()
-        if self.outcome is None or mask is None:
+        # The pause after a stroke may end when a result without it is shown, with numbers of its own.
+        if self.outcome is None or mask is None or not self.outcome.layers.is_edited:
             return
         steps = partial(measure_steps, mask.copy(), self.outcome.segmentation)
         self._jobs.start(Job.MEASURE, steps, on_result=partial(self._on_measured, self.outcome))

@@ -130,6 +130,9 @@ def test_numbers_that_come_after_restore_are_not_laid_on_what_was_restored(a_res
     assert a_result.state.job is Job.MEASURE
     a_result.widget.view.result.restore.click()
     a_result.wait_idle()
+    # The pause after the stroke ends only now.
+    a_result.widget.controller.runs.measure()
+    a_result.wait_idle()
     np.testing.assert_array_equal(a_result.labels.data, labels)
     assert a_result.state.measurements == rows
     assert not a_result.state.is_edited
