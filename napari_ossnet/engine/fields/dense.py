@@ -83,8 +83,10 @@ def _tiles(network: ResidualUNet, grid: Tensor, voxels: int) -> Generator[float,
     """Logits (classes, i, j, k) from tiles of at most ``voxels``; yields the share that is done."""
     shape = (grid.shape[1], grid.shape[2], grid.shape[3])
     edge = network.config.tile_edge
-    size = (edge, edge, edge) if edge else tile_size(shape, voxels, network.factor)
-    overlap = int(edge * OVERLAP_SHARE) or OVERLAP
+    size, overlap = tile_size(shape, voxels, network.factor), OVERLAP
+    if edge:
+        # Less than a factor's voxels in common would leave gaps, since tiles begin at its multiples.
+        size, overlap = (edge, edge, edge), max(network.factor, int(edge * OVERLAP_SHARE))
     boxes = tile_boxes(shape, size, overlap, network.factor)
     if len(boxes) == 1:
         return (yield from _shares(network.steps(grid[None]), network, 0.0, 1.0))[0]
@@ -134,12 +136,12 @@ def tile_size(shape: tuple[int, int, int], voxels: int, factor: int) -> tuple[in
 
 
 def tile_boxes(shape: tuple[int, int, int], size: tuple[int, int, int], overlap: int, factor: int) -> list[Box]:
-    """Boxes that cover a grid and overlap by at least ``overlap`` less ``factor``; one box where the grid fits.
+    """Boxes that cover a grid and overlap by more than ``overlap`` less ``factor``; one box where the grid fits.
 
     Args:
         shape: Of the grid.
         size: Of a box.
-        overlap: Voxels that neighbours share.
+        overlap: Voxels that neighbours share, at least ``factor``.
         factor: Boxes begin at multiples of this many voxels, but for the last.
     """
     axes = []

@@ -76,6 +76,18 @@ def test_a_network_that_was_trained_by_tiles_sees_tiles_of_that_size_alone(a_gri
     assert torch.allclose(field.query(torch.tensor([[5.0, 4.0, 3.0]]))[0], expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("extent", [51, 43, 40, 17])
+def test_the_smallest_tiles_of_a_network_leave_no_gap(extent: int) -> None:
+    """Four levels, so tiles begin at multiples of 8 and may be as small as 16."""
+    torch.manual_seed(0)
+    shape = {"encoder_channels": (4, 4, 4, 4), "decoder_channels": (4, 4, 4), "groups": 4, "tile_edge": 16}
+    network = ResidualUNet(UNetConfig(in_channels=1, **shape)).eval()
+    prepared = SimpleNamespace(grid=torch.randn(1, extent, 16, 16).numpy())
+    field = run_to_end(build(network, prepared, device=torch.device("cpu"), memory_bytes=None))
+    line = torch.tensor([[float(i), 3.0, 3.0] for i in range(extent)])
+    assert torch.isfinite(field.query(line)).all()
+
+
 def test_progress_comes_for_every_tile_and_grows(a_grid: torch.Tensor) -> None:
     prepared = SimpleNamespace(grid=a_grid.numpy())
     events = list(build(_network(3), prepared, device=torch.device("cpu"), memory_bytes=2**20))
