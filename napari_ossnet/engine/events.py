@@ -54,6 +54,9 @@ class Snapshot:
     labels: LabelMap
     first_voxel: tuple[float, float, float]
     affine: Affine
+    #: The outer faces of the voxels that were asked for, in samples: the lowest and the highest along i, j, k. With
+    #: every voxel a sample (-1/2, size - 1/2); coarser samples end up to a step before the last voxel.
+    bounds: tuple[tuple[float, float, float], tuple[float, float, float]]
     #: Evaluated samples next to the boundary, indices into ``labels`` (n, 3), and their logits (n, classes).
     band_samples: np.ndarray
     band_logits: np.ndarray

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from napari_ossnet.engine.events import Snapshot
-from napari_ossnet.engine.geometry import Lattice, Orientation, scaling_affine
+from napari_ossnet.engine.geometry import Lattice, Orientation, scaling_affine, voxel_to_world
 from napari_ossnet.engine.refining.lattice_snapshot import LatticeSnapshot
 from napari_ossnet.engine.results.segmentation import RegionOfScan
 from napari_ossnet.engine.shapes import Affine, LabelMap
@@ -69,12 +69,14 @@ class ScanFrame:
         scan_from_samples = self.scan_from_samples(found.steps, (i, j, k))
         first = scan_from_samples[:3, 3]
         spread = np.diag(scan_from_samples)[:3]
+        low, high = self._bounds(found.steps, (i, j, k))
         return Snapshot(
             step=float(spread.max()),
             steps=(float(spread[0]), float(spread[1]), float(spread[2])),
             labels=self.labels(found.labels.cpu().numpy()),
             first_voxel=(float(first[0]), float(first[1]), float(first[2])),
             affine=self.volume.affine @ scan_from_samples,
+            bounds=((low[0], low[1], low[2]), (high[0], high[1], high[2])),
             band_samples=self._turned((i, j, k)).scan_indices(found.band_samples.cpu().numpy()).astype(np.int32),
             band_logits=found.band_logits.float().cpu().numpy(),
             threshold=found.threshold,
@@ -83,6 +85,12 @@ class ScanFrame:
             elapsed_s=elapsed_s,
             is_final=found.is_final,
         )
+
+    def _bounds(self, steps: Triple, shape_task: Triple) -> tuple[list[float], list[float]]:
+        """The outer faces of the lattice's voxels, in samples of the scan's order."""
+        corners = np.array([np.full(3, -0.5), np.array(self.lattice.shape) - 0.5]) / steps
+        turned = voxel_to_world(self._turned(shape_task).scan_from_task, corners)
+        return turned.min(axis=0).tolist(), turned.max(axis=0).tolist()
 
     def _turned(self, shape_task: Triple) -> Orientation:
         """The scan's orientation, for an array of another shape."""

@@ -59,7 +59,8 @@ def extract_surface(source: Snapshot | Segmentation, label: int | None = None) -
     """The surface at any step, of one label or of everything that is not background.
 
     It runs through the logits, not the mask: each vertex lies where the logit, linear between two samples of different
-    labels, meets the threshold. Where the object touches the end of the samples it is closed half a sample beyond.
+    labels, meets the threshold. Where the object touches the end of the samples it is closed at the outer
+    faces of the voxels there, at any step.
 
     Args:
         source: A snapshot, or a finished segmentation (its last snapshot counts).

@@ -22,6 +22,9 @@ class BandField:
     def __init__(self, snapshot: Snapshot, label: int | None) -> None:
         self._labels = snapshot.labels
         self._label = label
+        low, high = np.array(snapshot.bounds)
+        #: How far beyond the first and the last sample of each axis the surface closes, in samples.
+        self._margins = np.stack([-low, high - (np.array(self._labels.shape) - 1)], axis=1)
         heights = band_heights(snapshot, label)
         order = np.argsort(_flat(snapshot.band_samples, self._labels.shape), kind="stable")
         self._samples = snapshot.band_samples[order]
@@ -43,7 +46,8 @@ class BandField:
     def box(self, start: Triple, stop: Triple) -> np.ndarray:
         """Scalars, float32, of the samples from ``start`` up to, not including, ``stop``; it may leave the grid by one.
 
-        Beyond the grid the scalar is minus that of the last sample, so that the surface closes half a sample beyond.
+        Beyond the grid the scalar has the other sign and such a size that the line from the last sample to it meets
+        zero at the outer face of the voxels: there the surface closes.
         """
         low = [max(first, 0) for first in start]
         high = [min(last, size) for last, size in zip(stop, self.shape, strict=True)]
@@ -55,8 +59,11 @@ class BandField:
         padded = np.pad(known, before_after, mode="edge")
         for axis, (before, after) in enumerate(before_after):
             rim = np.moveaxis(padded, axis, 0)
-            for index in [*range(before), *range(len(rim) - after, len(rim))]:
-                rim[index] = -np.abs(rim[index])
+            first, last = (1 - self._margins[axis]) / self._margins[axis]
+            if before:
+                rim[0] = -np.abs(rim[0]) * first
+            if after:
+                rim[-1] = -np.abs(rim[-1]) * last
         return padded
 
     def _known(self, start: Triple, stop: Triple) -> np.ndarray:

@@ -54,6 +54,7 @@ def a_segmentation(
     )  # fmt: skip
     snapshot = Snapshot(
         step=1, steps=(1, 1, 1), labels=labels, first_voxel=(0, 0, 0), affine=affine,
+        bounds=((-0.5,) * 3, tuple(size - 0.5 for size in labels.shape)),
         band_samples=np.zeros((0, 3), dtype=np.int64), band_logits=np.zeros((0, 1), dtype=np.float32), threshold=0.5,
         class_labels=tuple(item.label for item in definition.classes), evaluated_locations=1, elapsed_s=1.0,
         is_final=True,

@@ -45,6 +45,7 @@ class Tags(HTMLParser):
 def a_segmentation(labels: np.ndarray, **changes: object) -> Segmentation:
     snapshot = Snapshot(
         step=1, steps=(1, 1, 1), labels=labels, first_voxel=(0, 0, 0), affine=np.eye(4),
+        bounds=((-0.5,) * 3, tuple(size - 0.5 for size in labels.shape)),
         band_samples=np.zeros((0, 3), dtype=np.int64), band_logits=np.zeros((0, 1), dtype=np.float32), threshold=0.5,
         class_labels=(1,), evaluated_locations=1234, elapsed_s=2.0, is_final=True,
     )  # fmt: skip

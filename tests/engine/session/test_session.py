@@ -71,6 +71,15 @@ def test_first_voxel_and_steps_say_the_same_as_the_affine(a_session, a_turned_vo
         assert np.allclose(snapshot.affine, a_turned_volume.affine @ from_samples, atol=1e-9)
 
 
+def test_the_bounds_of_every_snapshot_are_the_scans_outer_faces(a_session, a_turned_volume, toy):
+    events, _ = toy.run(a_session.segment(toy.request(a_turned_volume)))
+
+    for snapshot in toy.snapshots(events):
+        low, high = np.array(snapshot.bounds) * snapshot.steps + snapshot.first_voxel
+        assert low == pytest.approx([-0.5] * 3)
+        assert high == pytest.approx(np.array(a_turned_volume.shape) - 0.5)
+
+
 def test_band_samples_are_in_scan_order_with_their_logits(a_session, a_turned_volume, toy):
     events, _ = toy.run(a_session.segment(toy.request(a_turned_volume)))
 

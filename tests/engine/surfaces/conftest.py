@@ -31,6 +31,7 @@ def snapshot_of(formula: Formula, shape: tuple[int, int, int], affine: np.ndarra
         labels=labels,
         first_voxel=(0.0, 0.0, 0.0),
         affine=affine,
+        bounds=((-0.5, -0.5, -0.5), (shape[0] - 0.5, shape[1] - 0.5, shape[2] - 0.5)),
         band_samples=band,
         band_logits=logits[tuple(band.T)],
         threshold=threshold,

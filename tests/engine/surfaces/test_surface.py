@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import trimesh
@@ -50,6 +52,21 @@ def test_an_object_cut_by_the_scans_end_is_closed_half_a_sample_beyond(shapes):
     assert body.volume > 0
     assert mesh.vertices_world.min(axis=0)[0] == pytest.approx(-0.5)
     assert mesh.vertices_world.max(axis=0)[1] == pytest.approx(19.5)
+
+
+@pytest.mark.parametrize("step", [2, 3, 4])
+def test_at_coarse_steps_an_object_that_fills_the_scan_ends_where_the_scan_does(shapes, step):
+    scan_shape, affine = np.array([22, 20, 24]), np.diag([step, step, step, 1.0])
+    i, j, k = (scan_shape - 1) // step + 1
+    snapshot = shapes.snapshot(lambda points: np.ones(len(points)), (i, j, k), affine)
+    low, high = np.full(3, -0.5), scan_shape - 0.5
+    snapshot = replace(snapshot, bounds=(tuple(low / step), tuple(high / step)))
+
+    mesh = extract_surface(snapshot)
+
+    assert as_trimesh(mesh).is_watertight
+    assert mesh.vertices_world.min(axis=0) == pytest.approx(low, abs=1e-4)
+    assert mesh.vertices_world.max(axis=0) == pytest.approx(high, abs=1e-4)
 
 
 def test_blocks_are_welded_without_a_trace(shapes):
