@@ -13,6 +13,8 @@ from napari_ossnet.engine.tensors import Logits
 
 #: Cells that are subdivided at once.
 _BLOCK = 2**14
+#: Coarse planes that are upsampled at once.
+_PLANES = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,25 +37,36 @@ class Children:
 def upsampled_state(state: Tensor, coarse: LevelGrid, fine: LevelGrid, label_bits: int) -> Tensor:
     """The state of every finer sample: that of the coarse sample below it, known only where the two coincide."""
     volume = state.reshape(coarse.shape)
-    ratios = _ratios(coarse, fine)
-    # The last axis first, while the array is small: what is left for the large one are copies of whole planes.
-    for axis in (2, 1, 0):
-        if ratios[axis] == 2:
-            volume = _doubled(volume, axis, fine.shape[axis], label_bits)
-    return volume.reshape(-1)
+    finer = volume.new_empty(fine.shape)
+    ratio, *ratios = _ratios(coarse, fine)
+    # A few planes at a time: beside a large lattice there is no room for half of it, upsampled along two axes.
+    for start in range(0, len(volume), _PLANES):
+        planes = volume[start : start + _PLANES]
+        for axis in (2, 1):
+            if ratios[axis - 1] == 2:
+                planes = _doubled(planes, axis, fine.shape[axis], label_bits)
+        _spread(planes, finer[ratio * start : ratio * (start + _PLANES)], ratio, label_bits)
+    finer[-1] = planes[-1]
+    return finer.reshape(-1)
 
 
 def _doubled(volume: Tensor, axis: int, size: int, label_bits: int) -> Tensor:
     shape = list(volume.shape)
     shape[axis] = size
-    finer = torch.empty(shape, dtype=volume.dtype, device=volume.device)
+    finer = volume.new_empty(shape)
     # A view with the axis in front shares its memory.
     source, target = volume.movedim(axis, 0), finer.movedim(axis, 0)
-    target[0::2] = source[: (size + 1) // 2]
-    target[1::2] = source[: size // 2] & label_bits
+    _spread(source, target, 2, label_bits)
     # The lattice's last point is a sample of both grids, also where it is not a whole step from the one before.
     target[-1] = source[-1]
     return finer
+
+
+def _spread(source: Tensor, target: Tensor, ratio: int, label_bits: int) -> None:
+    """Copies each plane to one of the target, or to two, of which only the first is known."""
+    target[0::ratio] = source[: -(-len(target) // ratio)]
+    if ratio == 2:
+        torch.bitwise_and(source[: len(target) // 2], label_bits, out=target[1::2])
 
 
 def predict_children(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,9 @@ from napari_ossnet.engine.surfaces.surface_field import BandField
 
 if TYPE_CHECKING:
     from napari_ossnet.engine.results.segmentation import Segmentation
+
+#: Faces that are measured at once.
+_FACES = 2**15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +42,8 @@ class Mesh:
     @property
     def area_mm2(self) -> float:
         """The surface area."""
-        return float(np.linalg.norm(self._doubled_normals(), axis=1).sum() / 2)
+        normals = (np.cross(b - a, c - a) for a, b, c in self._corners())
+        return float(sum(np.linalg.norm(normal, axis=1).sum() for normal in normals) / 2)
 
     @property
     def volume_mm3(self) -> float:
@@ -47,12 +51,13 @@ class Mesh:
         if self.is_empty:
             return 0.0
         # From the mesh's own middle: far from the origin the terms would cancel badly.
-        a, b, c = np.moveaxis((self.vertices_world - self.vertices_world.mean(axis=0))[self.faces], 1, 0)
-        return float((a * np.cross(b, c)).sum() / 6)
+        middle = self.vertices_world.mean(axis=0)
+        return float(sum(((a - middle) * np.cross(b - middle, c - middle)).sum() for a, b, c in self._corners()) / 6)
 
-    def _doubled_normals(self) -> np.ndarray:
-        a, b, c = np.moveaxis(self.vertices_world[self.faces], 1, 0)
-        return np.cross(b - a, c - a)
+    def _corners(self) -> Iterator[np.ndarray]:
+        """The three corners of every face, (3, faces, 3), for a part of the faces at a time: they may be millions."""
+        for start in range(0, len(self.faces), _FACES):
+            yield np.moveaxis(self.vertices_world[self.faces[start : start + _FACES]], 1, 0)
 
 
 def extract_surface(source: Snapshot | Segmentation, label: int | None = None) -> Mesh:
