@@ -59,10 +59,12 @@ class EncodedScan:
     warnings: tuple[str, ...] = ()
 
     def serves(self, request: SegmentRequest) -> bool:
-        """Whether the request asks about the same scan with the same weights on the same device."""
+        """Whether the request asks about the same scan with the same weights on the same device, in as much memory."""
         ours = self.request
         is_same_scan = request.volume is ours.volume and request.mirrored == ours.mirrored
-        return is_same_scan and _network_key(request) == _network_key(ours)
+        return (
+            is_same_scan and request.memory_bytes == ours.memory_bytes and _network_key(request) == _network_key(ours)
+        )
 
     @property
     def network(self) -> NetworkInUse | None:

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import torch
-from ossnet_training.losses import auxiliary_loss, dice_loss, occupancy_loss, occupied_cells, predicted_classes
+from ossnet_training.losses import (
+    auxiliary_loss,
+    dice_loss,
+    occupancy_loss,
+    occupied_cells,
+    padded_to_cells,
+    predicted_classes,
+)
 from torch.nn import functional
 
 
@@ -31,6 +38,13 @@ def test_a_cell_is_occupied_where_any_of_its_voxels_is() -> None:
     sure = torch.where(occupied_cells(label, torch.Size((4, 2, 3))), 30.0, -30.0)
     assert float(auxiliary_loss(sure, label)) < 1e-6
     assert float(auxiliary_loss(-sure, label)) > 10
+
+
+def test_cells_of_a_grid_that_they_do_not_divide_end_beyond_it() -> None:
+    label = torch.zeros((1, 42, 16, 9), dtype=torch.uint8)
+    label[0, 39, 3, 8] = 1
+    occupied = occupied_cells(padded_to_cells(label, 8), torch.Size((6, 2, 2)))
+    assert occupied.nonzero().tolist() == [[0, 0, 4, 0, 1]]
 
 
 def test_soft_dice_is_zero_for_a_sure_right_answer_and_one_for_a_wrong_one() -> None:

@@ -41,6 +41,12 @@ def occupied_cells(label: Tensor, cells: torch.Size) -> Tensor:
     return functional.adaptive_max_pool3d(occupied.float()[:, None], cells) > 0
 
 
+def padded_to_cells(label: Tensor, width: int) -> Tensor:
+    """Class numbers (batch, i, j, k) with background added at the end up to whole cells, as OSS-Net X pads its grid."""
+    i, j, k = (-extent % width for extent in label.shape[1:])
+    return functional.pad(label, [0, k, 0, j, 0, i]) if i or j or k else label
+
+
 def dice_loss(logits: Tensor, classes: Tensor) -> Tensor:
     """One minus the soft Dice over a volume's locations, mean over volumes and foreground classes.
 

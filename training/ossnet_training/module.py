@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer
 
 from napari_ossnet.engine.errors import EngineError, OutOfMemoryError
+from napari_ossnet.engine.networks.oss_net_x import OSSNetX
 from napari_ossnet.engine.networks.pfseg import PFSeg
 from napari_ossnet.engine.tasks import Task
 from ossnet_training.answering import classes_at_locations, dense_classes, field_of, grid_lattice
@@ -20,7 +21,7 @@ from ossnet_training.augmentation import Augmented, augment
 from ossnet_training.config import Recipe
 from ossnet_training.data import Sample, Window
 from ossnet_training.forward import Answer, training_logits
-from ossnet_training.losses import auxiliary_loss, classes_at, dice_loss, occupancy_loss
+from ossnet_training.losses import auxiliary_loss, classes_at, dice_loss, occupancy_loss, padded_to_cells
 from ossnet_training.optimisers import build_optimiser
 from ossnet_training.overlap import class_columns, dice_of, overlap_counts
 from ossnet_training.pfseg_losses import guidance_start, pfseg_losses
@@ -161,6 +162,8 @@ class TrainingModule(lightning.LightningModule):
             if window is not None:
                 (i, j, k), (i_stop, j_stop, k_stop) = window
                 covered = covered[:, i:i_stop, j:j_stop, k:k_stop]
+            if isinstance(self.network, OSSNetX):
+                covered = padded_to_cells(covered, self.network.encoder.factor)
             parts.append(auxiliary_loss(logits, covered))
         return torch.stack(parts).mean()
 

@@ -105,11 +105,13 @@ class LocalFeatures:
         evicted = self._owners[places]
         evicted = evicted[evicted >= 0]
         self._slots[evicted], self._asked[evicted] = -1, 0
-        self._owners[places], self._slots[missing], self._used[places] = missing, places, self._clock
+        # Nobody's until they are computed: memory may run out in between, and the run then asks again.
+        self._owners[places], self._used[places] = -1, -1
         rows = self._pool.view(-1, self.edge**3, self.branch.out_channels)
         at_once = self._at_once(self.edge)
         for some, there in zip(missing.split(at_once), places.split(at_once), strict=True):
             rows[there] = self._convolved(self._firsts(some), self.edge)
+        self._owners[places], self._slots[missing], self._used[places] = missing, places, self._clock
         self.computed_blocks += len(missing)
 
     def _free_places(self, count: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""What an O-Net or OSS-Net takes on a CPU, known before it is taken, so that a budget can be refused in time."""
+"""What a network of the OSS-Net family takes on a CPU, known in time to refuse a budget that is too small."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from napari_ossnet.engine.device import format_bytes
 from napari_ossnet.engine.errors import OutOfMemoryError
 from napari_ossnet.engine.fields.slab_encoder import usual_slab_bytes
 from napari_ossnet.engine.kernels.compilation import is_compiled
+from napari_ossnet.engine.networks.context_encoder import SLAB_VOXELS
 from napari_ossnet.engine.networks.oss_net import OSSNetConfig
+from napari_ossnet.engine.networks.oss_net_x_config import XConfig
 
 _MIB = 2**20
 #: Measured: numba with LLVM and the loaded kernels.
@@ -22,6 +24,8 @@ _BLOCK_BYTES = 7 * _MIB
 _TORCH_BLOCK_BYTES = 40 * _MIB
 #: Slabs in flight at the widest place: input with halo, output, what the convolution arranges anew.
 _SLABS = 4
+#: Measured: X's folded weights, the windows and blocks that are convolved at once, and the libraries' own buffers.
+_X_QUERY_BYTES = 60 * _MIB
 
 
 def required_bytes(config: OSSNetConfig) -> int:
@@ -44,13 +48,26 @@ def required_bytes(config: OSSNetConfig) -> int:
     return grid + max(half + first_block + slabs, copies) + _QUERY_BYTES + cores * _TORCH_BLOCK_BYTES
 
 
-def check_budget(config: OSSNetConfig, memory_bytes: int | None) -> None:
+def required_bytes_of_x(config: XConfig, encoded_shape: tuple[int, ...], grid_bytes: int) -> int:
+    """The same for X, without kept local features: the grid, the stem's slab, the first level four times, kernels.
+
+    Args:
+        config: Of the network.
+        encoded_shape: Voxels of the part of the grid that the encoder sees.
+        grid_bytes: What the network's grid takes beside the scan; 0 where the scan itself serves.
+    """
+    voxels = math.prod(encoded_shape)
+    first_level = 4 * config.level_channels[0] * voxels // 8 ** len(config.stem_channels)
+    slab = 2 * 4 * config.in_channels * min(voxels, SLAB_VOXELS)
+    return grid_bytes + slab + 4 * first_level + _X_QUERY_BYTES + is_compiled() * _KERNEL_BYTES
+
+
+def check_budget(needed: int, memory_bytes: int | None) -> None:
     """Refuse a budget that can't be kept.
 
     Raises:
         OutOfMemoryError: The CPU's part of the work takes more.
     """
-    needed = required_bytes(config)
     if memory_bytes is not None and memory_bytes < 0.95 * needed:
         raise OutOfMemoryError(
             f"This network takes about {format_bytes(needed)} beside the scan on the CPU, and --memory allows "

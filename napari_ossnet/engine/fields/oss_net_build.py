@@ -13,7 +13,7 @@ from napari_ossnet.engine.events import Progress
 from napari_ossnet.engine.fields.build import encoding_progress
 from napari_ossnet.engine.fields.compiled_query import CompiledQuery
 from napari_ossnet.engine.fields.folding import fold_decoder
-from napari_ossnet.engine.fields.memory_budget import check_budget
+from napari_ossnet.engine.fields.memory_budget import check_budget, required_bytes
 from napari_ossnet.engine.fields.oss_net import OSSNetField
 from napari_ossnet.engine.fields.slab_encoder import encode_in_slabs, usual_slab_bytes
 from napari_ossnet.engine.fields.torch_query import TorchQuery
@@ -47,7 +47,7 @@ def build(
     config = network.config
     _check_grid(config, prepared.grid.shape)
     if device.type == "cpu":
-        check_budget(config, memory_bytes)
+        check_budget(required_bytes(config), memory_bytes)
     network.to(device)
     started_at = time.perf_counter()
     encoding = yield from _encode(network, prepared, device, memory_bytes, started_at)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Generator
 from functools import partial
@@ -12,6 +13,7 @@ from torch import Tensor
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.events import Progress
 from napari_ossnet.engine.fields.local_features import LocalFeatures
+from napari_ossnet.engine.fields.memory_budget import check_budget, required_bytes_of_x
 from napari_ossnet.engine.kernels.compilation import is_compiled
 from napari_ossnet.engine.networks.oss_net_x import OSSNetX, Window, XEncoding
 from napari_ossnet.engine.networks.trilinear import corners_and_weights, feature_frame, weighted_rows
@@ -22,9 +24,10 @@ from napari_ossnet.engine.tensors import Locations, Logits
 
 #: Where the auxiliary segmentation is at least this sure, within half a cell, the prior says "may be occupied".
 PRIOR_PROBABILITY = 0.2
-#: What kept local features may take without a budget, and the share of a budget.
+#: What kept local features may take, and the share of what a budget leaves for them: while they grow, the half of them
+#: that is there already lies beside the whole.
 FEATURE_BYTES = 2**27
-FEATURE_SHARE = 0.25
+FEATURE_SHARE = 2 / 3
 #: Locations that a CPU works on at a time: their features stay in the cache.
 CPU_BLOCK = 2048
 
@@ -98,10 +101,11 @@ class XField:
 def build(
     network: OSSNetX, prepared: PreparedVolume, *, device: torch.device, memory_bytes: int | None
 ) -> Generator[Progress, None, XField]:
-    """Encode a scan; see ``build_field``. A quarter of the budget may go to kept local features.
+    """Encode a scan; see ``build_field``. What the budget leaves beside the work itself goes to kept local features.
 
     Raises:
         InputError: The scan has other channels than the network's.
+        OutOfMemoryError: The CPU's part of the work takes more than the budget.
     """
     config = network.config
     if prepared.grid_shape[0] != config.in_channels:
@@ -112,12 +116,19 @@ def build(
     network = network.to(device).eval()
     started_at = time.perf_counter()
     yield Progress(stage="encoding", elapsed_s=time.perf_counter() - started_at)
-    if isinstance(prepared.voxels, ScanGrid) and _can_share(network, prepared.voxels, device):
-        grid: Tensor | ScanGrid = prepared.voxels
-        steps = network.encode_planes(partial(_planes, prepared.voxels), prepared.grid_shape)
+    window = _window(network, prepared)
+    shared = _shared_grid(network, prepared, device)
+    start, stop = window or ((0, 0, 0), prepared.grid_shape[1:])
+    encoded_shape = tuple(last - first for first, last in zip(start, stop, strict=True))
+    needed = required_bytes_of_x(config, encoded_shape, 0 if shared else 4 * math.prod(prepared.grid_shape))
+    if device.type == "cpu":
+        check_budget(needed, memory_bytes)
+    if shared:
+        grid: Tensor | ScanGrid = shared
+        steps = network.encode_planes(partial(_planes, shared), prepared.grid_shape)
     else:
         grid = torch.from_numpy(prepared.grid).to(device)
-        steps = network.encode_steps(grid[None], _window(network, prepared))
+        steps = network.encode_steps(grid[None], window)
     while True:
         try:
             with torch.no_grad():
@@ -126,14 +137,16 @@ def build(
             encoding = stop.value
             break
         yield Progress(stage="encoding", elapsed_s=time.perf_counter() - started_at)
-    feature_bytes = FEATURE_BYTES if memory_bytes is None else min(FEATURE_BYTES, int(memory_bytes * FEATURE_SHARE))
-    return XField(network, grid, encoding, feature_bytes)
+    spare = None if memory_bytes is None else int((memory_bytes - needed) * FEATURE_SHARE)
+    return XField(network, grid, encoding, FEATURE_BYTES if spare is None else min(FEATURE_BYTES, spare))
 
 
-def _can_share(network: OSSNetX, scan: ScanGrid, device: torch.device) -> bool:
-    """Whether the scan itself can serve as grid: compiled kernels read it, and the encoder takes all of it as it is."""
-    is_whole = not any(extent % network.encoder.factor for extent in scan.shape[1:])
-    return device.type == "cpu" and is_compiled() and is_whole and not network.config.encodes_foreground
+def _shared_grid(network: OSSNetX, prepared: PreparedVolume, device: torch.device) -> ScanGrid | None:
+    """The scan itself where it can serve as grid: compiled kernels read it, the encoder takes all of it as it is."""
+    scan = prepared.voxels
+    if not isinstance(scan, ScanGrid) or any(extent % network.encoder.factor for extent in scan.shape[1:]):
+        return None
+    return scan if device.type == "cpu" and is_compiled() and not network.config.encodes_foreground else None
 
 
 def _planes(scan: ScanGrid, start: int, stop: int) -> Tensor:

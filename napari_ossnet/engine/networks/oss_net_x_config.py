@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,6 +13,15 @@ from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.networks.pade import PadeActivation
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"silu": nn.SiLU, "leaky-relu": nn.LeakyReLU, "pade": PadeActivation}
+
+#: The least that each number of a setting may be.
+_LEAST = {
+    0: ("down_convolutions", "up_convolutions", "sampled_levels", "decoder_blocks"),
+    1: (
+        "in_channels", "classes", "local_scales", "local_channels", "local_mixed_channels", "stem_channels",
+        "level_channels", "groups", "decoder_width",
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,12 +62,27 @@ class XConfig:
         Raises:
             InputError: Lists whose lengths don't fit each other, widths that the groups don't divide, unknown names.
         """
-        for name in ("local_scales", "stem_channels", "level_channels", "down_convolutions", "up_convolutions"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        object.__setattr__(self, "local_channels", tuple(tuple(widths) for widths in self.local_channels))
-        problems = [*self._list_problems(), *self._value_problems()]
+        try:
+            for name in ("local_scales", "stem_channels", "level_channels", "down_convolutions", "up_convolutions"):
+                object.__setattr__(self, name, tuple(getattr(self, name)))
+            object.__setattr__(self, "local_channels", tuple(tuple(widths) for widths in self.local_channels))
+        except TypeError as error:
+            raise InputError(
+                f"This OSS-Net X can't be built: a list is missing among its settings ({error})."
+            ) from error
+        problems = self._count_problems() or [*self._list_problems(), *self._value_problems()]
         if problems:
             raise InputError(f"This OSS-Net X can't be built: {'; '.join(problems)}.")
+
+    def _count_problems(self) -> list[str]:
+        """Numbers that are none, or too small."""
+        problems = []
+        for least, names in _LEAST.items():
+            for name in names:
+                counts = list(_flattened(getattr(self, name)))
+                if any(not isinstance(count, int) or count < least for count in counts):
+                    problems.append(f"{name} must be whole numbers from {least} on, not {getattr(self, name)}")
+        return problems
 
     def _list_problems(self) -> list[str]:
         problems = []
@@ -103,3 +128,12 @@ class XConfig:
             return cls(**values)
         except TypeError as error:
             raise InputError(f"The settings of an OSS-Net X are not complete: {error}.") from error
+
+
+def _flattened(value: Any) -> Iterator[Any]:
+    """The numbers of a setting: one, a list of them, or lists."""
+    if isinstance(value, tuple):
+        for item in value:
+            yield from _flattened(item)
+    else:
+        yield value

@@ -72,15 +72,10 @@ class PointEvaluator:
             if found is not None:
                 logits[is_known] = found
                 is_missing = ~is_known
-        asked = points[is_missing]
-        answers = yield from self._ask(asked, step)
-        self._refuse_non_numbers(answers)
-        logits[is_missing] = answers
-        if self.known is not None:
-            self.known.add(keys[is_missing], answers)
+        logits[is_missing] = yield from self._ask(points[is_missing], keys[is_missing], step)
         return logits
 
-    def _ask(self, points: Tensor, step: float) -> Generator[Progress | Message, None, Logits]:
+    def _ask(self, points: Tensor, keys: Tensor, step: float) -> Generator[Progress | Message, None, Logits]:
         answers = torch.empty((len(points), self.field.class_count), dtype=torch.float32, device=points.device)
         self.expected = 0
         start = 0
@@ -89,6 +84,10 @@ class PointEvaluator:
             began_at = time.perf_counter()
             if self._query_into(answers, points, start, stop):
                 self._adapt(stop - start, time.perf_counter() - began_at)
+                self._refuse_non_numbers(answers[start:stop])
+                if self.known is not None:
+                    # Chunk by chunk: a run that is cancelled in the middle of a step leaves what it has found.
+                    self.known.add(keys[start:stop], answers[start:stop])
                 self.evaluated += stop - start
                 start = stop
                 yield self.progress(step, len(points) - start)
@@ -107,11 +106,12 @@ class PointEvaluator:
         return True
 
     def _halve(self, failed: int) -> Message:
-        self._chunk_limit = failed // 2
         # After the except block: until then the exception's frames hold the chunk's tensors.
         release_memory()
-        if self._chunk_limit < SMALLEST_CHUNK:
+        # A small rest that fails among large chunks is tried once more: what a field keeps may have taken the room.
+        if self._chunk_limit <= SMALLEST_CHUNK:
             raise out_of_memory(f" on {self.field.device} even for {failed} locations at a time")
+        self._chunk_limit = max(SMALLEST_CHUNK, failed // 2)
         text = f"Memory ran out on {self.field.device}; going on with {self._chunk_limit} locations at a time."
         return Message(text=text, level="warning")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -11,8 +12,11 @@ import pytest
 import torch
 
 from napari_ossnet.engine.errors import OutOfMemoryError
-from napari_ossnet.engine.fields.memory_budget import check_budget, required_bytes
+from napari_ossnet.engine.fields.memory_budget import check_budget, required_bytes, required_bytes_of_x
 from napari_ossnet.engine.networks.oss_net import OSSNetConfig
+from napari_ossnet.engine.networks.oss_net_x_config import XConfig
+from napari_ossnet.engine.networks.variants import config_for_task
+from napari_ossnet.engine.tasks import get_task
 
 #: Prepares, encodes and asks a scan of random numbers, and prints peak memory above that with the scan loaded.
 CHILD = """
@@ -27,7 +31,7 @@ from napari_ossnet.engine.tasks import get_task, prepare
 from napari_ossnet.engine.volume import Volume
 
 task = get_task(sys.argv[1])
-network = build_network("c", task).eval()
+network = build_network(sys.argv[3], task).eval()
 shape = task.scan_shape or ((40, 50, 40) if task.name == 'hippocampus' else (160, 128, 96))
 axes = np.diag([-1.0, -1.0, 1.0, 1.0]) if task.axes == "LPS" else np.eye(4)
 data = np.zeros((len(task.modalities), *shape), np.float32)
@@ -61,27 +65,37 @@ def config_for(channels: int, grid: tuple[int, int, int], widths: tuple[int, ...
 BRATS = config_for(4, (256, 256, 160), (16, 32, 64, 128))
 LITS = config_for(1, (512, 512, 512), (8, 16, 32, 64, 128))
 HIPPOCAMPUS = config_for(1, (48, 64, 48), (64, 128))
+OSS_NET_C = {"brats": BRATS, "lits": LITS, "hippocampus": HIPPOCAMPUS}
+
+
+def budget_of_x(task: str) -> int:
+    shape = get_task(task).grid_shape
+    config = XConfig.from_dict(config_for_task("x", get_task(task)))
+    return required_bytes_of_x(config, shape, 4 * config.in_channels * math.prod(shape))
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="resident memory means something else on other systems")
 @pytest.mark.parametrize(
-    ("task", "config", "compiled"),
+    ("variant", "task", "compiled"),
     # On the small grid fixed costs are nearly all there is.
-    [("brats", BRATS, "1"), ("lits", LITS, "1"), ("hippocampus", HIPPOCAMPUS, "1")],
-)
+    [
+        ("c", "brats", "1"), ("c", "lits", "1"), ("c", "hippocampus", "1"),
+        ("x", "brats", "1"), ("x", "lits", "1"), ("x", "hippocampus", "1"), ("x", "brats", "0"),
+    ],
+)  # fmt: skip
 def test_a_whole_scan_stays_within_what_was_foretold(
-    task: str, config: OSSNetConfig, compiled: str, monkeypatch: pytest.MonkeyPatch
+    variant: str, task: str, compiled: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if compiled == "1":
         pytest.importorskip("numba")
     monkeypatch.setenv("OSSNET_COMPILED", compiled)
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
-    budget = required_bytes(config)
+    budget = required_bytes(OSS_NET_C[task]) if variant == "c" else budget_of_x(task)
     torch.set_num_threads(threads)
     child = subprocess.run(
-        [sys.executable, "-c", CHILD, task, str(budget)],
+        [sys.executable, "-c", CHILD, task, str(budget), variant],
         capture_output=True,
         text=True,
         encoding="utf-8",
@@ -102,6 +116,6 @@ def test_the_targets_are_foretold_to_be_met(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_budget_that_can_not_be_kept_is_refused_with_what_it_takes() -> None:
     with pytest.raises(OutOfMemoryError, match=r"takes about .* --memory allows 64.0 MiB"):
-        check_budget(BRATS, 64 * 2**20)
-    check_budget(BRATS, None)
-    check_budget(BRATS, 2**30)
+        check_budget(required_bytes(BRATS), 64 * 2**20)
+    check_budget(required_bytes(BRATS), None)
+    check_budget(required_bytes(BRATS), 2**30)

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from napari_ossnet.engine.completion import complete
-from napari_ossnet.engine.errors import InputError
+from napari_ossnet.engine.errors import InputError, OutOfMemoryError
 from napari_ossnet.engine.fields import local_features
 from napari_ossnet.engine.fields.local_features import BLOCK, LocalFeatures
+from napari_ossnet.engine.fields.memory_budget import required_bytes_of_x
 from napari_ossnet.engine.fields.oss_net_x import XField, build
 from napari_ossnet.engine.fields.protocol import OccupancyField
 from napari_ossnet.engine.kernels.compilation import SWITCH
@@ -18,6 +19,7 @@ from napari_ossnet.engine.networks import context_encoder
 from napari_ossnet.engine.networks.context_encoder import run_to_end
 from napari_ossnet.engine.networks.oss_net_x import OSSNetX
 from napari_ossnet.engine.networks.oss_net_x_config import XConfig
+from napari_ossnet.engine.scans.encoding_window import encoding_window
 from napari_ossnet.engine.tasks import get_task, prepare
 from napari_ossnet.engine.volume import Volume
 
@@ -101,6 +103,39 @@ def test_answers_stay_the_same_while_blocks_give_way_to_others(a_network: OSSNet
     assert len(finest._pool) == finest.capacity * finest.edge**3
 
 
+@pytest.mark.parametrize("feature_bytes", [1, 2**26])
+@pytest.mark.parametrize("fails_at", [1, 2, 3])
+def test_blocks_that_memory_ran_out_for_are_computed_when_they_are_asked_again(
+    a_network: OSSNetX, a_grid: torch.Tensor, monkeypatch: pytest.MonkeyPatch, fails_at: int, feature_bytes: int
+) -> None:
+    locations = _locations(4000)
+    field = _field(a_network, a_grid, feature_bytes=feature_bytes)
+    expected = _dense(a_network, a_grid, locations)
+    assert torch.allclose(field.query(locations[:1000]), expected[:1000], atol=1e-4)
+    # One block at a time, so that some of those asked are there when the memory is gone.
+    monkeypatch.setattr(field.local[0], "_voxels_at_once", 1)
+    calls = 0
+    convolved = field.local[0]._convolved
+
+    def failing(firsts: torch.Tensor, count: int) -> torch.Tensor:
+        nonlocal calls
+        calls += count > 2
+        if count > 2 and calls == fails_at:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+        return convolved(firsts, count)
+
+    monkeypatch.setattr(field.local[0], "_convolved", failing)
+    for start in range(1000, 4000, 500):
+        for _ in range(2):
+            try:
+                logits = field.query(locations[start : start + 500])
+                break
+            except torch.cuda.OutOfMemoryError:
+                continue
+        assert torch.allclose(logits, expected[start : start + 500], atol=1e-4)
+    assert calls > fails_at
+
+
 def test_only_blocks_that_many_locations_fall_into_are_computed(a_network: OSSNetX, a_grid: torch.Tensor) -> None:
     features = LocalFeatures(a_network.branches[0], a_grid, 2**26)
     inside_one = torch.rand(100, 3) * (BLOCK - 1) + BLOCK
@@ -152,6 +187,54 @@ def test_a_field_is_built_from_a_prepared_scan_with_progress(a_network: OSSNetX,
     locations = _locations(50)
     assert torch.allclose(field.query(locations), _dense(a_network, a_grid, locations), atol=1e-4)
     assert field.query(locations[:0]).shape == (0, 3)
+
+
+@pytest.mark.parametrize("shape", [(37, 29, 43), (5, 30, 9)])
+def test_a_grid_that_no_cell_of_the_encoder_divides_is_answered_like_densely(
+    a_network: OSSNetX, shape: tuple[int, int, int]
+) -> None:
+    grid = torch.randn(2, *shape, generator=torch.Generator().manual_seed(5))
+    locations = torch.rand(800, 3, generator=torch.Generator().manual_seed(6)) * (torch.tensor(shape) + 3) - 2
+    assert torch.allclose(_field(a_network, grid).query(locations), _dense(a_network, grid, locations), atol=1e-4)
+
+
+def test_an_encoder_that_sees_the_anatomy_alone_answers_like_densely(a_grid: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    network = OSSNetX(replace(CONFIG, encodes_foreground=True)).eval()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    start, stop = (9, 3, 17), (30, 25, 40)
+    grid = torch.zeros_like(a_grid)
+    inside = tuple(slice(first, last) for first, last in zip(start, stop, strict=True))
+    grid[(slice(None), *inside)] = a_grid[(slice(None), *inside)]
+    prepared = _as_prepared(grid.numpy())
+    prepared.box_start, prepared.box_stop = start, stop
+    locations = _locations(800, margin=2.0)
+
+    field = complete(build(network, prepared, device=torch.device("cpu"), memory_bytes=None))
+
+    window = encoding_window(prepared.grid, start, stop, network.encoder.factor)
+    assert window[0] != (0, 0, 0)
+    with torch.no_grad():
+        encoding = network.encode(grid[None], window)
+        local = network.sample_local(network.local_features(grid[None]), locations[None])
+        expected = network.decode(encoding, locations[None], local)[0]
+    assert torch.allclose(field.query(locations), expected, atol=1e-4)
+
+
+def test_what_a_budget_leaves_is_what_features_may_take(a_network: OSSNetX, a_grid: torch.Tensor) -> None:
+    prepared = _as_prepared(a_grid.numpy())
+    needed = required_bytes_of_x(a_network.config, SHAPE, a_grid.numel() * 4)
+    cpu = torch.device("cpu")
+
+    with pytest.raises(OutOfMemoryError, match=r"takes about .* --memory allows 1.0 MiB"):
+        complete(build(a_network, prepared, device=cpu, memory_bytes=2**20))
+    tight = complete(build(a_network, prepared, device=cpu, memory_bytes=needed))
+    roomy = complete(build(a_network, prepared, device=cpu, memory_bytes=2 * needed))
+
+    assert tight.local[0].capacity == local_features.LEAST_CAPACITY < roomy.local[0].capacity
+    locations = _locations(4000)
+    assert torch.allclose(tight.query(locations), roomy.query(locations), atol=1e-4)
 
 
 def test_a_scan_with_other_channels_is_refused(a_network: OSSNetX) -> None:

@@ -33,16 +33,20 @@ def test_the_same_threshold_again_asks_for_nothing(a_shape, a_lattice, formulas)
     assert len(formulas.snapshots_of(events)) >= 3
 
 
-def test_a_run_that_was_cancelled_leaves_its_points(a_lattice, formulas):
+@pytest.mark.parametrize("chunks_later", [0, 3])
+def test_a_run_that_was_cancelled_leaves_its_points(chunks_later, a_lattice, formulas):
     field = formulas.field(formulas.sphere((33.3, 28.1, 25.7), 17.4))
     known = KnownPoints()
-    steps = refine(field, a_lattice, known=known)
+    steps = refine(field, a_lattice, known=known, chunk_size=100)
     while len(formulas.snapshots_of([next(steps)])) == 0:
         pass
+    at_snapshot = field.asked
+    while field.asked < at_snapshot + 100 * chunks_later:
+        next(steps)
     steps.close()
     asked_before = field.asked
 
-    _, refined = formulas.run(refine(field, a_lattice, known=known))
+    _, refined = formulas.run(refine(field, a_lattice, known=known, chunk_size=100))
 
     assert np.array_equal(refined.labels.numpy(), formulas.exhaustive(field, a_lattice))
     assert asked_before + refined.evaluated_locations == field.asked

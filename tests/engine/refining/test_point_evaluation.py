@@ -93,6 +93,24 @@ def test_memory_that_runs_out_is_met_with_smaller_chunks_and_a_message(a_ball, a
     assert np.array_equal(refined.labels.numpy(), formulas.exhaustive(a_ball, a_lattice))
 
 
+def test_a_small_rest_that_fails_once_is_tried_again(a_ball, a_lattice, formulas):
+    class Unlucky(TightField):
+        has_failed = False
+
+        def query(self, locations):
+            if len(locations) < SMALLEST_CHUNK and not self.has_failed:
+                self.has_failed = True
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            return super().query(locations)
+
+    field = Unlucky(a_ball, 10**6)
+
+    _, refined = formulas.run(refine(field, a_lattice, chunk_size=500))
+
+    assert field.has_failed
+    assert np.array_equal(refined.labels.numpy(), formulas.exhaustive(a_ball, a_lattice))
+
+
 def test_memory_for_nothing_at_all_offers_the_cpu(a_ball, a_lattice, formulas):
     with pytest.raises(OutOfMemoryError, match="--device cpu"):
         formulas.run(refine(TightField(a_ball, SMALLEST_CHUNK // 2), a_lattice))
