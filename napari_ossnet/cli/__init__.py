@@ -22,7 +22,7 @@ from napari_ossnet.cli.info import Info
 from napari_ossnet.cli.segment import Segment
 from napari_ossnet.cli.view import View
 from napari_ossnet.cli.weights import Weights
-from napari_ossnet.engine.errors import EngineError, InputError, WeightsError
+from napari_ossnet.engine.errors import DownloadError, EngineError, InputError, WeightsError
 
 DESCRIPTION = "Segments 3D medical scans with OSS-Net, coarse to fine. For research use only."
 
@@ -50,10 +50,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return parse(sys.argv[1:] if arguments is None else arguments).run() or 0
     except KeyboardInterrupt:
         return _complain("Stopped; no file was left half-written.", 130)
+    except DownloadError as error:
+        return _complain(str(error), 1)
     except (InputError, WeightsError) as error:
         return _complain(str(error), 2)
     except EngineError as error:
         return _complain(str(error), 1)
+    except PermissionError as error:
+        return _complain(f"{error.filename} can't be opened ({error.strerror}); check who may read and write it.", 2)
     except BrokenPipeError:
         # The reader (head, a pager) went away; without this Python complains once more while it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

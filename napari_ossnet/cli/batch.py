@@ -17,7 +17,14 @@ from napari_ossnet.cli.reporters import Reporter
 from napari_ossnet.cli.results import ResultFiles, write_report, write_results
 from napari_ossnet.engine.case_files import CaseFiles, Making
 from napari_ossnet.engine.checksums import sha256_of
-from napari_ossnet.engine.cohort import BatchCase, find_cases, folders_left_out, refuse_target, write_table
+from napari_ossnet.engine.cohort import (
+    BatchCase,
+    find_cases,
+    folders_left_out,
+    refuse_foreign,
+    refuse_target,
+    write_table,
+)
 from napari_ossnet.engine.errors import EngineError
 from napari_ossnet.engine.session import SegmentationSession
 
@@ -66,6 +73,7 @@ class Batch:
     def _share(self) -> tuple[list[BatchCase], int]:
         """The cases that this process is to do, and its rank."""
         cases = find_cases(self.network.task, self.source)
+        refuse_foreign(self.target, cases)
         left_out = folders_left_out(self.source, cases)
         if left_out:
             self.reporter.fact("left-out", f"No image of a case in: {', '.join(left_out)}", folders=left_out)

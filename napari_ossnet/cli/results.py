@@ -49,12 +49,20 @@ def write_results(case: Case, files: ResultFiles, session: SegmentationSession, 
     Raises:
         OutputError: A file can't be written.
     """
-    if files.mask.suffix.lower() == DICOM_SUFFIX and case.segmentation.is_empty:
-        # A DICOM Segmentation must have a segment; numbers and report are there for whoever counts the negatives.
+    if files.mask.suffix.lower() != DICOM_SUFFIX:
+        _write_mask(case, files.mask, reporter)
+        _write_others(case, files, session, reporter)
+        return
+    # What a DICOM Segmentation asks of its series may fail; the rest of a long run is there by then.
+    _write_others(case, files, session, reporter)
+    if case.segmentation.is_empty:
+        # It must have a segment; numbers and report are there for whoever counts the negatives.
         reporter.fact("mask", "Mask: none, since it is empty, which DICOM Segmentations can't be", path=None)
     else:
-        _write_mask(case, files.mask)
-        reporter.fact("mask", f"Mask: {files.mask}", path=str(files.mask))
+        _write_mask(case, files.mask, reporter)
+
+
+def _write_others(case: Case, files: ResultFiles, session: SegmentationSession, reporter: Reporter) -> None:
     if files.surface is not None:
         case = _write_surface(case, files.surface, files.wishes, session, reporter)
     if files.probability is not None:
@@ -100,12 +108,17 @@ def write_report(path: Path, case: Case, numbers: Numbers | None = None) -> None
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def _write_mask(case: Case, path: Path) -> None:
-    if path.suffix.lower() != DICOM_SUFFIX:
+def _write_mask(case: Case, path: Path, reporter: Reporter) -> None:
+    if path.suffix.lower() == DICOM_SUFFIX:
+        _write_dicom_mask(case, path)
+    else:
         from napari_ossnet.engine.files.export import export_result
 
         export_result(case.segmentation, path)
-        return
+    reporter.fact("mask", f"Mask: {path}", path=str(path))
+
+
+def _write_dicom_mask(case: Case, path: Path) -> None:
     from napari_ossnet.engine.files.dicom_seg import write_dicom_seg
 
     with warnings.catch_warnings():

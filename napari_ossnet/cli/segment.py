@@ -16,6 +16,7 @@ from napari_ossnet.cli.reporters import ProgressKind, make_reporter
 from napari_ossnet.cli.results import DICOM_SUFFIX, ResultFiles, write_results
 from napari_ossnet.engine.device import parse_memory
 from napari_ossnet.engine.errors import InputError, OutputError
+from napari_ossnet.engine.files.atomic import is_protected
 from napari_ossnet.engine.files.itk_files import is_dicom
 from napari_ossnet.engine.files.mesh_files import MESH_SUFFIXES
 from napari_ossnet.engine.networks.variants import VARIANTS
@@ -77,7 +78,8 @@ class Segment:
     numbers: Annotated[Path | None, _option("FILE")] = None
     """Also write a table of every class and every object: .csv."""
     uncertainty: Literal["yes", "no"] = "yes"
-    """Whether numbers and report also say what thresholds lower and higher by 0.1 would make of the volume."""
+    """Whether numbers and report also say what thresholds lower and higher by 0.1 would make of the volume; the
+    reports of a batch do not."""
     report: Annotated[Path | None, _option("FILE")] = None
     """Also write a report: .json for programs, .html as a page with pictures."""
     picture: Annotated[Path | None, _option("FILE")] = None
@@ -169,6 +171,7 @@ class Segment:
             "--picture": self.picture,
             "--region": self.region,
             "--upscale": self.upscale,
+            "--uncertainty": self.uncertainty == "no",
         }
         extra = [name for name, value in given.items() if value]
         if extra:
@@ -205,14 +208,17 @@ class Segment:
             "--picture": (self.picture, (".png",)),
         }
         sources = {split_image(text)[1].resolve() for text in self.images}
+        series = {path if path.is_dir() else path.parent for path in sources if path.is_dir() or is_slice(path)}
         targets: dict[Path, str] = {}
         for option, (path, suffixes) in wanted.items():
             if path is None:
                 continue
             if not path.name.lower().endswith(suffixes):
                 raise InputError(f"{option} must end in {', '.join(suffixes)}, got {path.name}.")
-            if path.resolve() in sources:
+            if path.resolve() in sources or (path.resolve().parent in series and is_slice(path)):
                 raise InputError(f"{option} would overwrite the image {path}; choose another name.")
+            if option != "-o" and path.name.lower().endswith(".seg.nrrd"):
+                raise InputError(f"{option} is no segmentation, which {path.name} would say it is; choose .nrrd.")
             other = targets.setdefault(path.resolve(), option)
             if other != option:
                 raise InputError(f"{other} and {option} would be one file, {path}; give each a name of its own.")
@@ -239,6 +245,16 @@ class Segment:
             raise InputError(
                 f"A DICOM mask refers to a DICOM series, and {first.name} is none; write .seg.nrrd instead."
             )
+        if first.exists():
+            from napari_ossnet.engine.files.dicom_seg import slice_files
+
+            # It refuses what has no single slices.
+            slice_files(first)
+
+
+def is_slice(path: Path) -> bool:
+    """Whether a file is there that is DICOM."""
+    return path.is_file() and is_dicom(path)
 
 
 def check_writable(path: Path) -> None:
@@ -254,6 +270,8 @@ def check_writable(path: Path) -> None:
         raise OutputError(f"Can't write {path} ({folder} is not a folder); choose another place.")
     if path.is_dir():
         raise OutputError(f"Can't write {path} (it is a folder); give a file name in it.")
+    if is_protected(path):
+        raise OutputError(f"Can't write {path} (it is there and read-only); choose another name.")
     try:
         # Permissions alone don't tell: there are read-only file systems, and root may do anything.
         with tempfile.TemporaryFile(dir=folder):

@@ -1,6 +1,7 @@
 """Owns what a case of a cohort leaves behind: a mask, its report, or why there is none.
 
 A finished case has left ``<case>.nii.gz`` and, written after it, ``<case>.json``; a failed one ``<case>.error.json``.
+Where a run was killed between mask and report, a report that says no more than that tells whose the mask is.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any
 from napari_ossnet.engine.files.atomic import atomic_path
 
 ERROR_SUFFIX = ".error.json"
+#: Key of what stands in a report's place while the mask is written.
+UNFINISHED = "unfinished"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,9 +85,21 @@ class CaseFiles:
         except (KeyError, TypeError, ValueError):
             return None
 
+    @property
+    def is_foreign(self) -> bool:
+        """Whether files of these names are there that no batch has left, such as the labels of the same cases."""
+        if self.report.exists() and not {"evaluated_locations", UNFINISHED} & read_report(self.report).keys():
+            return True
+        return self.mask.exists() and not (self.report.exists() or self.failure.exists())
+
     def reopen(self) -> None:
-        """Takes an older report away: it must never stand beside a mask that it does not speak of."""
-        self.report.unlink(missing_ok=True)
+        """Puts a mark in place of an older report: that must never stand beside a mask that it does not speak of.
+
+        Raises:
+            OutputError: The folder can't be written.
+        """
+        with atomic_path(self.report) as temporary:
+            temporary.write_text(json.dumps({UNFINISHED: True}) + "\n", encoding="utf-8")
 
     def close(self) -> None:
         """Takes the sentence of an earlier failure away, now that mask and report are there."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from napari_ossnet.engine.case_files import ERROR_SUFFIX, read_report
+from napari_ossnet.engine.case_files import ERROR_SUFFIX, CaseFiles, read_report
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.files.atomic import atomic_path
 from napari_ossnet.engine.files.itk_files import is_dicom
@@ -48,7 +48,7 @@ def find_cases(task: Task, source: Path) -> list[BatchCase]:
     """
     if not source.is_dir():
         raise InputError(f"There is no folder {source}; --batch needs a folder with a folder or a file a case.")
-    cases = [case for folder in _folders_in(source) if (case := _case_of_folder(task, folder)) is not None]
+    cases = [case for folder in _folders_in(source) if (case := _case_of(task, folder)) is not None]
     cases += [BatchCase(name=stem_of(path), images=(str(path),)) for path in _images_in(source)]
     if not cases and _holds_dicom(source):
         return [BatchCase(name=source.resolve().name, images=(str(source),))]
@@ -82,6 +82,20 @@ def refuse_target(source: Path, target: Path) -> None:
         )
 
 
+def refuse_foreign(target: Path, cases: list[BatchCase]) -> None:
+    """Lets a folder for results pass in which no mask or report would replace a file of somebody else.
+
+    Raises:
+        InputError: It holds, say, the labels of the same cases, which have the masks' names.
+    """
+    foreign = [case.name for case in cases if CaseFiles(target, case.name).is_foreign]
+    if foreign:
+        raise InputError(
+            f"The folder {target} has files named {foreign[0]} that no batch has left ({len(foreign)} such cases), and "
+            "they would be replaced; choose an empty folder for the results."
+        )
+
+
 def write_table(target: Path) -> None:
     """Writes ``results.csv`` from the reports of all cases that have one.
 
@@ -103,6 +117,14 @@ def write_table(target: Path) -> None:
         writer.writerows(row for path in current if (row := _row(path)) is not None)
         with atomic_path(target / "results.csv") as temporary:
             temporary.write_text(text.getvalue(), encoding="utf-8")
+
+
+def _case_of(task: Task, folder: Path) -> BatchCase | None:
+    """The case in a folder; one that can't be looked into is a case that will fail, and the others go on."""
+    try:
+        return _case_of_folder(task, folder)
+    except (PermissionError, InputError):
+        return BatchCase(name=folder.name, images=(str(folder),))
 
 
 def _case_of_folder(task: Task, folder: Path) -> BatchCase | None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
 
-from napari_ossnet.engine.errors import OutputError, WeightsError
+from napari_ossnet.engine.errors import DownloadError, OutputError
 from napari_ossnet.engine.events import Progress
 
 BLOCK_BYTES = 2**16
@@ -77,7 +77,7 @@ def fetch(url: str, target: Path, *, instead: str = "or open it in a browser") -
         Progress in bytes, about ten times a second.
 
     Raises:
-        WeightsError: The server refuses or can't be reached; the bytes so far are kept.
+        DownloadError: The server refuses or can't be reached; the bytes so far are kept.
         OutputError: The folder can't be written.
     """
     part = _Part(path=target.with_name(target.name + ".part"))
@@ -87,7 +87,7 @@ def fetch(url: str, target: Path, *, instead: str = "or open it in a browser") -
         part.path.replace(target)
         part.forget_validator()
     except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError) as error:
-        raise WeightsError(f"{_sentence(url, part, error)}; {instead}.") from error
+        raise DownloadError(f"{_sentence(url, part, error)}; {instead}.") from error
     except OSError as error:
         msg = (
             f"Can't write the download to {part.path} ({error.strerror or error}); free some space or set OSSNET_HOME."

@@ -19,6 +19,10 @@ class WeightsError(EngineError):
     """Weights that are unknown, missing, damaged or made for something else."""
 
 
+class DownloadError(WeightsError):
+    """Weights that could not be fetched now, and may be later."""
+
+
 class OutputError(EngineError):
     """A result that can't be written where the user asked for it."""
 

@@ -99,9 +99,12 @@ def read_volume(path: str | Path) -> Volume:
         InputError: The file is missing, damaged, of a kind that isn't known, or no 3D image of real numbers.
     """
     path = Path(path)
-    if not path.exists():
-        raise InputError(f"There is no file {path}; check its name.")
-    raw = _read(path)
+    try:
+        if not path.exists():
+            raise InputError(f"There is no file {path}; check its name.")
+        raw = _read(path)
+    except PermissionError as error:
+        raise InputError(f"{path} can't be opened ({error.strerror}); check that you may read it.") from error
     name = stem_of(path)
     count = raw.data.shape[0]
     names = (name,) if count == 1 else tuple(f"{name} {channel}" for channel in range(count))
@@ -160,6 +163,8 @@ def stem_of(path: str | Path) -> str:
 def _read(path: Path) -> RawImage:
     name = path.name.lower()
     if path.is_dir():
+        # ITK finds nothing in a folder that it may not look into, and doesn't say why.
+        next(path.iterdir(), None)
         return itk_files.read_dicom_folder(path)
     if name.endswith(nifti_files.SUFFIXES):
         return nifti_files.read_nifti(path)

@@ -77,7 +77,7 @@ class TestImages:
         assert "constant" in refused(t2=save(tmp_path / "flat_t2.nii.gz", np.ones(SHAPE, np.float32), affine))
 
     def test_a_2d_image(self, refused: Callable[..., str], tmp_path: Path) -> None:
-        assert "2" in refused(t2=save(tmp_path / "flat_t2.nii.gz", np.ones((30, 28), np.float32)))
+        assert "2 axes" in refused(t2=save(tmp_path / "flat_t2.nii.gz", np.ones((30, 28), np.float32)))
 
     def test_4d_with_the_wrong_number_of_channels(
         self, refused: Callable[..., str], a_cube: np.ndarray, tmp_path: Path
@@ -185,6 +185,35 @@ class TestOutput:
         assert "would overwrite the image" in outcome.sentence
         assert some_images["t1"].read_bytes() == content
 
+    @pytest.mark.parametrize("given", ["series", "series/1.dcm"])
+    @pytest.mark.parametrize("option", ["-o", "--report"])
+    def test_no_slice_of_a_series_that_is_segmented_is_overwritten(
+        self, ossnet: Run, small_weights: Path, tmp_path: Path, given: str, option: str
+    ) -> None:
+        series = tmp_path / "series"
+        series.mkdir()
+        for number in (1, 2):
+            (series / f"{number}.dcm").write_bytes(b"\0" * 128 + b"DICM")
+        target = series / ("2.dcm" if option == "-o" else "2.json")
+        if option == "--report":
+            (series / "2.dcm").rename(target)
+        more = () if option == "-o" else ("-o", tmp_path / "m.nii.gz")
+        outcome = ossnet("segment", tmp_path / given, option, target, *more, "--task", "small")
+        assert outcome.code == 2
+        assert "would overwrite the image" in outcome.sentence
+        assert target.read_bytes().endswith(b"DICM")
+
+    def test_a_file_that_is_read_only_is_refused_before_the_work(
+        self, refused: Callable[..., str], tmp_path: Path
+    ) -> None:
+        protected = tmp_path / "numbers.csv"
+        protected.write_text("by hand", encoding="utf-8")
+        protected.chmod(0o444)
+        assert "read-only" in refused("--numbers", protected, code=1)
+
+    def test_a_probability_map_is_no_segmentation(self, refused: Callable[..., str], tmp_path: Path) -> None:
+        assert "no segmentation" in refused("--probability", tmp_path / "p.seg.nrrd")
+
     @pytest.mark.parametrize("name", ["mask.nii.gz", "elsewhere/../mask.nii.gz"])
     def test_two_results_are_never_one_file(self, refused: Callable[..., str], tmp_path: Path, name: str) -> None:
         assert "-o and --probability would be one file" in refused("--probability", tmp_path / name)
@@ -225,6 +254,15 @@ class TestOutput:
 
     def test_a_folder_that_can_not_be_written(self, refused: Callable[..., str]) -> None:
         assert "Can't write /proc/nothing/r.json" in refused("--report", "/proc/nothing/r.json", code=1)
+
+    def test_a_path_that_may_not_be_looked_at(
+        self, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def locked(path: Path) -> bool:
+            raise PermissionError(13, "Permission denied", str(path))
+
+        monkeypatch.setattr(Path, "exists", locked)
+        assert "can't be opened (Permission denied)" in refused()
 
     def test_a_device_that_is_not_there(self, refused: Callable[..., str]) -> None:
         assert "no device cuda:97" in refused("--device", "cuda:97", code=1)

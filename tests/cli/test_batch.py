@@ -64,10 +64,56 @@ class TestBatch:
         assert (tmp_path / "results" / "case_a.nii.gz").stat().st_mtime_ns == finished_at
         assert {row["status"] for row in rows_of(tmp_path / "results")} == {"done"}
 
-    def test_a_mask_without_its_report_is_not_finished(self, a_batch: Run, tmp_path: Path) -> None:
+    def test_a_run_that_was_killed_between_mask_and_report_is_made_again(
+        self, a_batch: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         a_batch()
-        (tmp_path / "results" / "case_a.json").unlink()
-        assert a_batch().out.count("finished before") == 1
+        report = tmp_path / "results" / "case_a.json"
+        before = report.read_text()
+
+        def killed(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr("napari_ossnet.cli.batch.write_report", killed)
+            assert a_batch("--threshold", "0.6").code == 130
+        assert report.read_text() != before, "the old report would speak of the new mask"
+        again = a_batch()
+        assert again.out.count("finished before") == 1
+        assert again.out.count("2 of 3 cases are done") == 1
+
+    @pytest.mark.parametrize(
+        ("name", "content"), [("case_a.nii.gz", "labels drawn by hand"), ("case_a.json", '{"mine": 1}')]
+    )
+    def test_files_that_no_batch_has_left_are_never_replaced(
+        self, a_batch: Run, tmp_path: Path, name: str, content: str
+    ) -> None:
+        theirs = tmp_path / "results" / name
+        theirs.parent.mkdir()
+        theirs.write_text(content)
+        outcome = a_batch()
+        assert outcome.code == 2
+        assert "case_a that no batch has left" in outcome.err
+        assert theirs.read_text() == content
+        assert list(theirs.parent.glob("case_b*")) == []
+
+    def test_a_folder_that_can_not_be_looked_into_is_a_case_that_fails(
+        self, a_batch: Run, a_cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        listed = Path.iterdir
+
+        def refusing(folder: Path) -> Any:
+            if folder.name == "case_b":
+                raise PermissionError(13, "Permission denied", str(folder))
+            return listed(folder)
+
+        monkeypatch.setattr(Path, "iterdir", refusing)
+        outcome = a_batch()
+        rows = {row["case"]: row for row in rows_of(tmp_path / "results")}
+        assert outcome.code == 1
+        assert rows["case_a"]["status"] == "done"
+        assert rows["case_b"]["status"] == "failed"
+        assert "can't be opened" in rows["case_b"]["error"]
 
     def test_each_process_takes_the_cases_of_its_rank(
         self, a_batch: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -15,33 +15,43 @@ from napari_ossnet.engine.errors import OutputError
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """A temporary path in the target's folder that replaces the target when the block ends well.
 
-    The temporary file keeps the target's whole suffix, so that writers that go by it (``.nii.gz``) work on it.
+    The temporary file keeps the target's whole suffix, so that writers that go by it (``.nii.gz``) work on it, but in
+    small letters, which all of them know. A link stays one: what it points to is replaced.
 
     Args:
         path: The file to be written; its folder is made if it is missing.
 
     Raises:
-        OutputError: The folder or the file can't be written.
+        OutputError: The folder or the file can't be written, or the file is there and protected.
     """
     target = Path(path)
+    real = target.resolve() if target.is_symlink() else target
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.is_dir():
+        real.parent.mkdir(parents=True, exist_ok=True)
+        if real.is_dir():
             raise IsADirectoryError(21, "it is a folder")
-        handle, name = tempfile.mkstemp(prefix=".ossnet-", suffix="".join(target.suffixes[-2:]), dir=target.parent)
+        if is_protected(real):
+            raise PermissionError(13, "it is there and read-only")
+        suffix = "".join(target.suffixes[-2:]).lower()
+        handle, name = tempfile.mkstemp(prefix=".ossnet-", suffix=suffix, dir=real.parent)
     except OSError as error:
         raise _unwritable(target, error) from error
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
-        # mkstemp makes private files; the result gets what any other new file would get.
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(target)
+        # mkstemp makes private files; the result gets what the file before had, or any other new file would get.
+        temporary.chmod(real.stat().st_mode & 0o777 if real.exists() else 0o666 & ~_umask())
+        temporary.replace(real)
     except OSError as error:
         raise _unwritable(target, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_protected(path: Path) -> bool:
+    """Whether a file is there that nobody may write to: renaming another over it would get round that."""
+    return path.exists() and not path.stat().st_mode & 0o222
 
 
 def _unwritable(target: Path, error: OSError) -> OutputError:

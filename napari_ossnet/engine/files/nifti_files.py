@@ -14,7 +14,7 @@ import numpy as np
 
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.files.raw_image import RawImage, channels_first, refuse_unusual_numbers
-from napari_ossnet.engine.geometry import voxel_to_world
+from napari_ossnet.engine.geometry import is_sheared, voxel_to_world
 from napari_ossnet.engine.shapes import Affine
 
 #: What this module reads and writes, longest first so that the first match is the whole suffix.
@@ -132,7 +132,8 @@ def write_nifti(path: Path, target: Path, array: np.ndarray, affine: Affine, cod
     """Write an array (i, j, k) or (i, j, k, channels) to ``path`` in the format that the name of ``target`` asks for.
 
     The qform and sform codes are kept even where they are 0. Where the scan's two forms agree, its mask lies on it in
-    every program, whichever of the two it prefers; where they differ, both of the mask's say what its sform says.
+    every program, whichever of the two it prefers; where they differ, both of the mask's say what its sform says. A
+    sheared affine, of a tilted CT, has an sform alone: a qform can't hold it.
     """
     import nibabel as nib
 
@@ -140,6 +141,8 @@ def write_nifti(path: Path, target: Path, array: np.ndarray, affine: Affine, cod
         nib.save(nib.MGHImage(array, affine), path)
         return
     image = nib.Nifti1Image(array, affine)
+    if is_sheared(affine):
+        codes = (0, max(codes[1], 1))
     image.set_qform(affine, codes[0])
     image.set_sform(affine, codes[1])
     if not np.allclose(image.header.get_best_affine(), affine, atol=1e-3):

@@ -121,6 +121,7 @@ def numbers_of(
 
 def _numbers(segmentation: Segmentation, item: Measurement, number: int, piece: Mesh) -> ObjectNumbers:
     axial = bidimensional(piece, segmentation.affine)
+    index = axial.slice_index
     return ObjectNumbers(
         name=item.name,
         title=item.title,
@@ -132,18 +133,8 @@ def _numbers(segmentation: Segmentation, item: Measurement, number: int, piece: 
         axial_longest_mm=axial.longest_mm,
         axial_across_mm=axial.across_mm,
         axial_product_mm2=axial.product_mm2,
-        axial_slice=_slice_of_scan(segmentation, axial.slice_index),
+        axial_slice=None if index is None else segmentation.slice_of_scan(axial_axis(segmentation.affine), index),
     )
-
-
-def _slice_of_scan(segmentation: Segmentation, index: int | None) -> int | None:
-    """The scan's slice that a slice of the result lies in; the voxels of a refined region are finer and fewer."""
-    region = segmentation.region
-    if region is None or index is None:
-        return index
-    axis = axial_axis(segmentation.affine)
-    first, last = region.start[axis], region.stop[axis]
-    return first + int((index + 0.5) * (last - first) / segmentation.labels.shape[axis])
 
 
 COLUMNS = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,7 @@ class SliceView:
         heights: For each label in the mask there, how far each pixel is above the decision: the outline is where it
             is 0, between the pixels' centres (rows, columns).
         letters: Where left, right, top and bottom of the slice point to in the patient.
-        number: Index of the slice along its axis, counted from 0 in the mask's own order.
+        number: Index of the slice along its axis, counted from 0 in the scan's own order; for a refined region, too.
     """
 
     title: str
@@ -62,6 +63,7 @@ def slice_views(volume: Volume, segmentation: Segmentation) -> tuple[SliceView, 
         affine=segmentation.affine @ orientation.scan_from_task,
         orientation=orientation,
         outlines=FieldOutlines.of(segmentation, orientation),
+        slice_of_scan=segmentation.slice_of_scan,
     )
     window = _window(volume, segmentation.task.kind)
     sagittal, coronal, axial = (_view(volume, turned, axis, window) for axis in range(3))
@@ -76,12 +78,14 @@ class _Turned:
     affine: Affine
     orientation: Orientation
     outlines: FieldOutlines
+    slice_of_scan: Callable[[int, int], int]
 
-    def own_number(self, axis: int, number: int) -> int:
-        """The index of a slice in the mask's own order."""
+    def scan_number(self, axis: int, number: int) -> int:
+        """The index of a slice in the scan's own order."""
         corner = np.zeros((1, 3), dtype=np.int64)
         corner[0, axis] = number
-        return int(self.orientation.scan_indices(corner)[0, self.orientation.scan_axes[axis]])
+        own_axis = self.orientation.scan_axes[axis]
+        return self.slice_of_scan(own_axis, int(self.orientation.scan_indices(corner)[0, own_axis]))
 
 
 #: For each RAS axis that is cut: the plane's name, the axis that runs to the right and the one that runs up, whether
@@ -111,7 +115,7 @@ def _view(volume: Volume, turned: _Turned, axis: int, window: tuple[float, float
         heights={label: _as_shown(plane[box], is_mirrored) for label, plane in heights.items()},
         pixel_mm=(spacing[upward], spacing[across]),
         letters=letters,
-        number=turned.own_number(axis, number),
+        number=turned.scan_number(axis, number),
     )
 
 

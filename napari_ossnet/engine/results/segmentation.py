@@ -118,6 +118,13 @@ class Segmentation:
         """The measurement of all classes together."""
         return self.measurements[0]
 
+    def slice_of_scan(self, axis: int, index: int) -> int:
+        """The scan's slice that a slice of the mask lies in; the voxels of a refined region are finer and fewer."""
+        if self.region is None:
+            return index
+        first, last = self.region.start[axis], self.region.stop[axis]
+        return first + int((index + 0.5) * (last - first) / self.labels.shape[axis])
+
     def report(self) -> dict[str, Any]:
         """The report as plain JSON values: numbers of the whole object at the top, each class under ``classes``."""
         return {

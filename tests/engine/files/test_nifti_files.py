@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -133,8 +134,12 @@ def test_a_sheared_scan_gets_a_mask_sheared_alike(tmp_path: Path, save: Callable
     sheared = np.eye(4)
     sheared[0, 2] = 0.25
     volume = read_volume(save(np.ones((9, 9, 9), np.float32), sheared))
-    write_mask(tmp_path / "mask.nii.gz", np.ones((9, 9, 9), np.uint8), volume)
-    assert np.allclose(nib.load(tmp_path / "mask.nii.gz").affine, sheared)
+    write_mask(tmp_path / "mask.nii.gz", np.ones((9, 9, 9), np.uint8), replace(volume, affine_codes=(1, 1)))
+    mask = nib.load(tmp_path / "mask.nii.gz")
+    assert np.allclose(mask.affine, sheared)
+    # A qform has no shear, and whoever prefers it would put the mask elsewhere.
+    assert (int(mask.header["qform_code"]), int(mask.header["sform_code"])) == (0, 1)
+    assert read_volume(tmp_path / "mask.nii.gz").place_gap_mm == 0
 
 
 def test_a_fourth_axis_becomes_channels(save: Callable[..., Path]) -> None:

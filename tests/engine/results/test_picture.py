@@ -17,6 +17,7 @@ from napari_ossnet.engine.results.picture import build_figure, draw_picture
 from napari_ossnet.engine.results.picture_slices import slice_views
 from napari_ossnet.engine.results.picture_surface import render_surfaces
 from napari_ossnet.engine.results.segmentation import Provenance, RegionOfScan, Segmentation, Timings
+from napari_ossnet.engine.scans.scan_frame import region_affine
 from napari_ossnet.engine.tasks import TASKS
 from napari_ossnet.engine.volume import Volume
 
@@ -128,6 +129,14 @@ class TestSlices:
         for view in views:
             inside = view.labels > 0
             assert view.image[inside].mean() > view.image[~inside].mean() + 0.2
+
+    def test_a_slice_of_a_refined_region_has_the_scan_s_number(self) -> None:
+        region = RegionOfScan(start=(30, 21, 9), stop=(54, 45, 21), factor=2)
+        fine = region_affine(AFFINE, region, (48, 48, 24))
+        of_region = slice_views(a_scan(), a_segmentation(ball(fine, (48, 48, 24)), fine, region=region))
+        of_scan = slice_views(a_scan(), a_segmentation(ball()))
+        for one, other in zip(of_region, of_scan, strict=True):
+            assert abs(one.number - other.number) <= 1
 
     def test_the_air_around_is_cut_off_and_the_object_never(self) -> None:
         scan = a_scan()
