@@ -12,6 +12,7 @@ import numpy as np
 import napari_ossnet
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.files.atomic import atomic_path
+from napari_ossnet.engine.files.itk_files import count_frames, dicom_files
 from napari_ossnet.engine.results.segmentation import Segmentation
 from napari_ossnet.engine.task_definition import SegmentClass
 
@@ -31,8 +32,8 @@ def write_dicom_seg(path: str | Path, segmentation: Segmentation, source: str | 
         source: The folder of the series that was segmented, or one of its files.
 
     Raises:
-        InputError: highdicom is missing, the series is not that of the mask, the mask is empty, or it is a finer
-            region, whose voxels the series does not have.
+        InputError: highdicom is missing, the series is not that of the mask or is one file of many frames, the mask is
+            empty, or it is a finer region, whose voxels the series does not have.
         OutputError: The file can't be written.
     """
     if segmentation.region is not None:
@@ -52,6 +53,22 @@ def write_dicom_seg(path: str | Path, segmentation: Segmentation, source: str | 
             seg.save_as(temporary)
 
 
+def slice_files(source: Path) -> tuple[Path, ...]:
+    """The files that a segmentation of a series refers to: those, a slice each, that reading the source takes.
+
+    Raises:
+        InputError: SimpleITK is missing, there is no one series, or it is one file of many frames.
+    """
+    files = dicom_files(source)
+    frames = count_frames(files[0])
+    if frames > 1:
+        raise InputError(
+            f"A DICOM mask refers to single slices, and {files[0].name} has {frames} in one file; write .seg.nrrd or "
+            ".nii.gz instead."
+        )
+    return files
+
+
 @contextmanager
 def _highdicom() -> Iterator[Any]:
     try:
@@ -63,27 +80,18 @@ def _highdicom() -> Iterator[Any]:
 
 
 def _read_series(source: Path, segmentation: Segmentation) -> list[Any]:
-    """The images of the series that lie on the mask's grid, in the order of its slices."""
+    """The images of the series, all of which lie on the mask's grid, in the order of its slices."""
     import pydicom
-    from pydicom.errors import InvalidDicomError
 
-    wanted: str | None = None
-    if source.is_file():
-        wanted = pydicom.dcmread(source, specific_tags=["SeriesInstanceUID"]).SeriesInstanceUID
-    folder = source if source.is_dir() else source.parent
-    found: list[tuple[float, Any]] = []
-    for file in sorted(item for item in folder.iterdir() if item.is_file()):
-        try:
-            image = pydicom.dcmread(file)
-        except InvalidDicomError:
-            continue
-        is_image = "ImagePositionPatient" in image and "PixelData" in image
-        if is_image and (wanted is None or image.SeriesInstanceUID == wanted):
-            place = _slice_of(image, segmentation)
-            if place is not None:
-                found.append((place, image))
-    if not found:
-        raise InputError(f"No image in {folder} lies on the mask's grid; give the folder of the series it was made of.")
+    # ITK reads files without DICOM's mark, hence the force.
+    images = [pydicom.dcmread(file, force=True) for file in slice_files(source)]
+    places = [_slice_of(image, segmentation) if "ImagePositionPatient" in image else None for image in images]
+    found = [(place, image) for place, image in zip(places, images, strict=True) if place is not None]
+    if len(found) < len(images):
+        raise InputError(
+            f"{len(images) - len(found)} of {len(images)} images of {source} do not lie on the mask's grid; give the "
+            "folder of the series it was made of."
+        )
     return [image for _, image in sorted(found, key=lambda item: item[0])]
 
 

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from napari_ossnet.engine.errors import InputError
+from napari_ossnet.engine.files.dicom_frames import read_frame_places
+from napari_ossnet.engine.files.dicom_stack import SlicePlace, order_along_normal, stack_affine
 from napari_ossnet.engine.files.raw_image import RawImage, refuse_unusual_numbers
 from napari_ossnet.engine.shapes import Affine
 
@@ -24,8 +27,6 @@ WRITABLE_SUFFIXES = (".nrrd", ".mha")
 _RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 #: Series of fewer files are taken only if there is no longer one.
 _LEAST_SLICES = 8
-#: Slices may be off their even spacing by this share of it.
-_UNEVEN = 0.05
 
 _POSITION, _ORIENTATION, _PIXEL_SPACING, _MODALITY = "0020|0032", "0020|0037", "0028|0030", "0008|0060"
 
@@ -36,44 +37,53 @@ def read_itk(path: Path) -> RawImage:
     Raises:
         InputError: SimpleITK is missing, the file is damaged, or its voxels are no real numbers in three dimensions.
     """
+    # By name, because ITK looks for a suffix in small letters.
+    kind = "MetaImageIO" if path.suffix.lower() in (".mha", ".mhd") else "NrrdImageIO"
     with _quiet_sitk(path) as sitk:
-        return _raw_image(path, sitk.ReadImage(str(path)))
+        return _raw_image(path, sitk.ReadImage(str(path), imageIO=kind))
 
 
 def read_dicom_folder(folder: Path) -> RawImage:
     """The one DICOM series in a folder.
 
     Raises:
-        InputError: SimpleITK is missing, the folder has no series or several, or the series is incomplete.
+        InputError: SimpleITK is missing, the folder has no series or several, or the series is incomplete; or it is one
+            file of many frames, and pydicom is missing or the file does not say where they lie.
     """
     with _quiet_sitk(folder) as sitk:
-        series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-        if not series:
-            raise InputError(f"The folder {folder} holds no DICOM series; give an image file or a folder of slices.")
-        files = [sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), name) for name in series]
-        # Localisers and structure sets often lie beside the scan; they are no stacks of slices.
-        files = [names for names in files if len(names) >= _LEAST_SLICES] or files
-        if len(files) > 1:
-            examples = ", ".join(f"{Path(names[0]).name} ({len(names)} files)" for names in files)
-            raise InputError(
-                f"The folder {folder} holds {len(files)} DICOM series, expected one; name a file of the one you want: "
-                f"{examples}."
-            )
-        return _read_series(folder, sitk, files[0])
+        return _read_series(folder, sitk, _series_in_folder(sitk, folder))
 
 
 def read_dicom_file(path: Path) -> RawImage:
-    """The DICOM series that a file belongs to, from the folder that the file is in.
+    """The DICOM series that a file belongs to, from the folder that the file is in; many frames in a file are a series.
 
     Raises:
-        InputError: SimpleITK is missing, the file is no DICOM image, or its series is incomplete.
+        InputError: SimpleITK is missing, the file is no DICOM image, or its series is incomplete; or it has many
+            frames, and pydicom is missing or the file does not say where they lie.
     """
     with _quiet_sitk(path) as sitk:
-        for name in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(path.parent)):
-            files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(path.parent), name)
-            if any(Path(file).name == path.name for file in files):
-                return _read_series(path, sitk, files)
-        return _raw_image(path, sitk.ReadImage(str(path)))
+        return _read_series(path, sitk, _series_of_file(sitk, path))
+
+
+def dicom_files(source: Path) -> tuple[Path, ...]:
+    """The files of the series that reading a folder or one of its files takes, in the order of the slices.
+
+    Raises:
+        InputError: SimpleITK is missing, the file is no DICOM image, or the folder has no series or several.
+    """
+    with _quiet_sitk(source) as sitk:
+        names = _series_in_folder(sitk, source) if source.is_dir() else _series_of_file(sitk, source)
+        return tuple(map(Path, names))
+
+
+def count_frames(path: Path) -> int:
+    """How many slices one DICOM file holds.
+
+    Raises:
+        InputError: SimpleITK is missing or the file is no DICOM image.
+    """
+    with _quiet_sitk(path) as sitk:
+        return _header(sitk, str(path)).frames
 
 
 def write_itk(path: Path, target: Path, array: np.ndarray, affine: Affine) -> None:
@@ -162,57 +172,114 @@ def _channels_first(path: Path, image: Any) -> np.ndarray:
     return np.ascontiguousarray(channels.transpose(0, 3, 2, 1), dtype=np.float32)
 
 
-def _read_series(path: Path, sitk: Any, files: tuple[str, ...]) -> RawImage:
-    if len(files) == 1:
-        return _raw_image(path, sitk.ReadImage(files[0]))
-    headers = [_header(sitk, file) for file in files]
-    affine = _series_affine(path, headers)
-    reader = sitk.ImageSeriesReader()
-    reader.SetFileNames(files)
-    return RawImage(
-        data=_channels_first(path, reader.Execute()),
-        affine=_RAS_FROM_LPS @ affine,
-        affine_codes=(1, 1),
-        modality=headers[0].get(_MODALITY, ""),
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Header:
+    """What SimpleITK says of a DICOM file without its pixels: its tags, its slices, and the type of its values."""
+
+    tags: dict[str, str]
+    frames: int
+    pixel_type: int
+    is_vector: bool
+
+    @property
+    def modality(self) -> str:
+        return self.tags.get(_MODALITY, "")
 
 
-def _header(sitk: Any, file: str) -> dict[str, str]:
+def _header(sitk: Any, file: str) -> _Header:
     reader = sitk.ImageFileReader()
     reader.SetFileName(file)
     reader.ReadImageInformation()
     keys = (_POSITION, _ORIENTATION, _PIXEL_SPACING, _MODALITY)
-    return {key: reader.GetMetaData(key).strip() for key in keys if reader.HasMetaDataKey(key)}
+    size = reader.GetSize()
+    return _Header(
+        tags={key: reader.GetMetaData(key).strip() for key in keys if reader.HasMetaDataKey(key)},
+        frames=size[2] if len(size) > 2 else 1,
+        pixel_type=reader.GetPixelID(),
+        is_vector=reader.GetNumberOfComponents() > 1,
+    )
 
 
-def _series_affine(path: Path, headers: list[dict[str, str]]) -> Affine:
-    """Voxel index to LPS mm from the slices' own positions (DICOM PS3.3, C.7.6.2.1.1).
+def _series_in_folder(sitk: Any, folder: Path) -> tuple[str, ...]:
+    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    if not series:
+        raise InputError(f"The folder {folder} holds no DICOM series; give an image file or a folder of slices.")
+    files = [sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), name) for name in series]
+    # Localisers and structure sets often lie beside the scan; they are no stacks of slices.
+    files = [names for names in files if len(names) >= _LEAST_SLICES] or files
+    if len(files) > 1:
+        examples = ", ".join(f"{Path(names[0]).name} ({len(names)} files)" for names in files)
+        raise InputError(
+            f"The folder {folder} holds {len(files)} DICOM series, expected one; name a file of the one you want: "
+            f"{examples}."
+        )
+    return files[0]
 
-    From the positions rather than from ITK, which squares up the stack of a tilted gantry.
-    """
+
+def _series_of_file(sitk: Any, path: Path) -> tuple[str, ...]:
+    if _header(sitk, str(path)).frames > 1:
+        return (str(path),)
+    for name in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(path.parent)):
+        files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(path.parent), name)
+        if any(Path(file).name == path.name for file in files):
+            return files
+    return (str(path),)
+
+
+def _read_series(path: Path, sitk: Any, files: tuple[str, ...]) -> RawImage:
+    headers = [_header(sitk, file) for file in files]
+    if len(files) == 1:
+        return _read_one(path, sitk, files[0], headers[0])
+    many = [file for file, header in zip(files, headers, strict=True) if header.frames > 1]
+    if many:
+        raise InputError(
+            f"The DICOM series of {path.name} has {len(files)} files, and {Path(many[0]).name} alone has several "
+            "slices; name the one file you want, or export the series as single slices."
+        )
+    affine = stack_affine(path.name, _slice_places(path, headers))
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(files)
+    if len({header.pixel_type for header in headers}) > 1 and not any(header.is_vector for header in headers):
+        # A slope of its own gives each file a type of its own, and ITK would press all into that of the first.
+        reader.SetOutputPixelType(sitk.sitkFloat32)
+    return RawImage(
+        data=_channels_first(path, reader.Execute()),
+        affine=_RAS_FROM_LPS @ affine,
+        affine_codes=(1, 1),
+        modality=headers[0].modality,
+    )
+
+
+def _read_one(path: Path, sitk: Any, file: str, header: _Header) -> RawImage:
+    if header.frames == 1:
+        return _raw_image(path, sitk.ReadImage(file))
+    places = read_frame_places(Path(file), header.frames)
+    order = order_along_normal(places)
+    affine = stack_affine(Path(file).name, [places[index] for index in order])
+    data = _channels_first(path, sitk.ReadImage(file))
+    return RawImage(
+        data=data if (np.diff(order) == 1).all() else np.take(data, order, axis=-1),
+        affine=_RAS_FROM_LPS @ affine,
+        affine_codes=(1, 1),
+        modality=header.modality,
+    )
+
+
+def _slice_places(path: Path, headers: list[_Header]) -> list[SlicePlace]:
     try:
-        positions = np.array([_numbers(header[_POSITION]) for header in headers])
-        across, down = np.split(np.array(_numbers(headers[0][_ORIENTATION])), 2)
-        row_distance, column_distance = _numbers(headers[0][_PIXEL_SPACING])
+        return [
+            SlicePlace(
+                position=_numbers(header.tags[_POSITION]),
+                orientation=_numbers(header.tags[_ORIENTATION]),
+                pixel_spacing=_numbers(header.tags[_PIXEL_SPACING]),
+            )
+            for header in headers
+        ]
     except (KeyError, ValueError) as error:
         raise InputError(
             f"The DICOM series of {path.name} lacks positions, orientation or pixel size ({error}); export it again."
         ) from error
-    steps = np.diff(positions, axis=0)
-    mean = steps.mean(axis=0)
-    gaps = np.sqrt((steps**2).sum(axis=1))
-    if np.sqrt(((steps - mean) ** 2).sum(axis=1)).max() > _UNEVEN * np.sqrt((mean**2).sum()):
-        raise InputError(
-            f"The slices of {path.name} are not evenly spaced ({gaps.min():.2f} to {gaps.max():.2f} mm): slices are "
-            "missing or two series are mixed; export the series again."
-        )
-    affine = np.eye(4)
-    affine[:3, 0] = across * column_distance
-    affine[:3, 1] = down * row_distance
-    affine[:3, 2] = mean
-    affine[:3, 3] = positions[0]
-    return affine
 
 
-def _numbers(text: str) -> list[float]:
-    return [float(number) for number in text.split("\\")]
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(float(number) for number in text.split("\\"))

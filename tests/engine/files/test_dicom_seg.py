@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -83,6 +84,24 @@ def test_one_file_stands_for_its_series(a_result, a_series, tmp_path):
     write_dicom_seg(tmp_path / "seg.dcm", a_result, sorted(a_series.glob("*.dcm"))[3])
 
     assert (tmp_path / "seg.dcm").stat().st_size > 0
+
+
+def test_a_short_series_on_the_same_grid_is_passed_over_as_it_is_in_reading(a_result, a_series, tmp_path):
+    import pydicom
+    from pydicom.uid import generate_uid
+
+    folder = shutil.copytree(a_series, tmp_path / "study")
+    key_images, companion = sorted(folder.glob("*.dcm"))[:3], generate_uid()
+    for number, file in enumerate(key_images):
+        image = pydicom.dcmread(file)
+        image.SeriesInstanceUID = companion
+        image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        image.save_as(folder / f"key-{number}.dcm")
+
+    write_dicom_seg(tmp_path / "seg.dcm", a_result, folder)
+
+    (series,) = pydicom.dcmread(tmp_path / "seg.dcm").ReferencedSeriesSequence
+    assert series.SeriesInstanceUID == pydicom.dcmread(key_images[0]).SeriesInstanceUID
 
 
 def test_a_series_of_another_scan_is_refused(a_result, a_series, tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import nibabel as nib
@@ -179,6 +179,48 @@ def test_a_tilted_gantry_is_kept_as_shear(tmp_path: Path) -> None:
     assert np.allclose(read_volume(tmp_path / "series").affine[:3, 2], [0, -0.6, 2.0])
 
 
+def change_slices(folder: Path, numbers: Iterable[int], **values: object) -> None:
+    """Gives elements of the numbered slices other values."""
+    pydicom = pytest.importorskip("pydicom")
+    files = sorted(folder.iterdir())
+    for number in numbers:
+        image = pydicom.dcmread(files[number])
+        for keyword, value in values.items():
+            setattr(image, keyword, value)
+        image.save_as(files[number])
+
+
+def test_every_slice_is_rescaled_by_its_own_slope(tmp_path: Path) -> None:
+    write_slices(tmp_path / "series", [2.5 * index for index in range(9)])
+    change_slices(tmp_path / "series", range(9), RescaleSlope=1, RescaleIntercept=0)
+    change_slices(tmp_path / "series", range(1, 9), RescaleSlope=1.375)
+    change_slices(tmp_path / "series", [8], RescaleSlope=40000)
+    wanted = np.array([0, *(1.375 * np.arange(1, 8)), 320000], dtype=np.float32)
+    assert np.array_equal(read_volume(tmp_path / "series").data[0, 3, 4], wanted)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"ImageOrientationPatient": [-1, 0, 0, 0, -1, 0]}, r"not parallel .* 2\.000"),
+        ({"PixelSpacing": [3, 2.1]}, r"differ in pixel size \(2\.000 to 3\.000 mm\)"),
+        ({"PixelSpacing": None}, "lacks positions, orientation or pixel size"),
+    ],
+)
+def test_a_slice_unlike_the_first_is_seen(tmp_path: Path, values: dict[str, object], words: str) -> None:
+    write_slices(tmp_path / "series", [2.5 * index for index in range(9)])
+    change_slices(tmp_path / "series", [6], **values)
+    with pytest.raises(InputError, match=words):
+        read_volume(tmp_path / "series")
+
+
+def test_slices_that_differ_by_rounding_are_one_series(tmp_path: Path) -> None:
+    write_slices(tmp_path / "series", [2.5 * index for index in range(9)])
+    rounded = {"ImageOrientationPatient": [1, 0.0004, 0, -0.0004, 1, 0], "PixelSpacing": [3.001, 2]}
+    change_slices(tmp_path / "series", [6], **rounded)
+    assert read_volume(tmp_path / "series").spacing_mm == pytest.approx((2, 3, 2.5))
+
+
 def test_a_folder_without_slices_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("SimpleITK")
     with pytest.raises(InputError, match="no DICOM series"):
@@ -202,3 +244,13 @@ def test_a_real_dicom_series_is_read_whole(a_data_folder: Path) -> None:
     assert volume.shape == (64, 64, 93)
     assert volume.spacing_mm == pytest.approx((3.2, 3.2, 1.5))
     assert volume.modality == "CT"
+
+
+@pytest.mark.parametrize("name", ["mask.MHA", "mask.Nrrd", "mask.NII.GZ", "mask.Nii.Gz"])
+def test_a_suffix_in_capitals_is_written_and_read_like_any(tmp_path: Path, name: str) -> None:
+    labels = np.zeros((5, 6, 7), np.uint8)
+    labels[2, 3, 4] = 1
+    write_mask(tmp_path / name, labels, (orthogonal(OBLIQUE), (1, 1)))
+    found = read_volume(tmp_path / name)
+    assert np.array_equal(found.data[0], labels)
+    assert np.allclose(found.affine, orthogonal(OBLIQUE), atol=1e-4)
