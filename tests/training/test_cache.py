@@ -14,6 +14,8 @@ import pytest
 from ossnet_training import cache
 from ossnet_training.cache import cache_cases, class_numbers, label_on_grid
 from ossnet_training.cases import find_cases
+from ossnet_training.geometry import task_of
+from ossnet_training.recipe_files import load_recipe
 
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.tasks import get_task, prepare
@@ -128,6 +130,32 @@ def test_a_label_follows_the_scan_into_the_grid_in_any_orientation(flip: bool) -
     assert prepared.grid[0][label == 1].min() > prepared.grid[0][label == 0].max()
 
 
+@pytest.mark.parametrize("spacing", [(2.0, 1.0, 3.0), (1.0, 4.0, 0.5)])
+def test_a_label_reaches_the_faces_of_its_scan_as_the_image_does(spacing: tuple[float, float, float]) -> None:
+    shape = tuple(round(extent / width) for extent, width in zip((24, 36, 30), spacing, strict=True))
+    data = np.random.default_rng(0).normal(5, 1, (1, *shape)).astype(np.float32)
+    volume = Volume(data=data, affine=np.diag([*spacing, 1.0]), channel_names=("mr",))
+    prepared = prepare(TASK, volume)
+    label = label_on_grid(np.ones(shape, dtype=np.uint8), prepared)
+    # Beyond the scan, the grid has one value everywhere.
+    filled = prepared.grid[0] != prepared.grid[0, -1, -1, -1]
+    assert filled.sum() == 24 * 36 * 30
+    np.testing.assert_array_equal(label > 0, filled)
+
+
+def test_a_name_that_is_a_path_stays_in_the_cache(a_data_set: Path, tmp_path: Path) -> None:
+    table, folder = a_data_set / "cases.csv", tmp_path / "cache"
+    rows = [
+        f"{a_data_set}/P1,images/case_0.nii.gz,labels/case_0.nii.gz",
+        "../P2,images/case_1.nii.gz,labels/case_1.nii.gz",
+    ]
+    table.write_text("name,image,label\n" + "\n".join(rows), encoding="utf-8")
+    cached = cache_cases(find_cases(table), TASK, (), folder)
+    assert {case.folder.parent for case in cached} == {folder}
+    assert {path.name for path in a_data_set.iterdir()} == {"images", "labels", "cases.csv"}
+    assert sorted(case.name for case in cached) == sorted([f"{a_data_set}/P1", "../P2"])
+
+
 def test_all_broken_cases_are_named_at_once(
     a_data_set: Path, tmp_path: Path, a_case_writer: Callable[..., None]
 ) -> None:
@@ -175,5 +203,20 @@ def test_a_class_that_is_never_there_is_noticed(
 def test_labels_are_mapped_to_classes() -> None:
     label = np.array([0, 3, 7, 3], dtype=np.float32)
     assert class_numbers(label, TASK, ((3, 2), (7, 1))).tolist() == [0, 2, 1, 2]
-    # One foreground class takes every label above 0.
+    # The one class of a task of this program takes every label above 0.
     assert class_numbers(np.array([0, 1, 2, 4]), get_task("brats"), ()).tolist() == [0, 1, 1, 1]
+
+
+def test_one_class_of_a_recipes_own_takes_its_own_label_alone() -> None:
+    words = ["geometry.name=tumours", 'geometry.classes=[{ name = "tumour", label = 2 }]']
+    task = task_of(load_recipe("lits", words))
+    assert class_numbers(np.array([0, 2, 2]), task, ()).tolist() == [0, 1, 1]
+    with pytest.raises(InputError, match=r"among \[0, 2\], found 1; map them"):
+        class_numbers(np.array([0, 1, 2]), task, ())
+    assert class_numbers(np.array([0, 1, 2]), task, ((1, 0), (2, 1))).tolist() == [0, 0, 1]
+
+
+def test_a_label_below_zero_can_be_mapped() -> None:
+    label = np.array([[-1, 0], [2, -1]], dtype=np.int16)
+    assert class_numbers(label, TASK, ((-1, 0), (2, 2))).tolist() == [[0, 0], [2, 0]]
+    assert class_numbers(label.astype(np.float32), TASK, ((-1, 1), (2, 2))).tolist() == [[1, 0], [2, 1]]

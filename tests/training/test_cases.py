@@ -52,6 +52,32 @@ def test_a_csv_may_have_a_column_a_channel(tmp_path: Path) -> None:
         find_cases(table)
 
 
+def test_a_csv_may_come_from_a_spreadsheet(tmp_path: Path) -> None:
+    table = tmp_path / "cases.csv"
+    table.write_text("label,image\nc.nii,a.nii\n", encoding="utf-8-sig")
+    (case,) = find_cases(table)
+    assert (case.name, case.columns) == ("c", ("image",))
+    table.write_text("name,image,label\nMüller,a.nii,c.nii\n", encoding="latin-1")
+    with pytest.raises(InputError, match="isn't a CSV file in UTF-8"):
+        find_cases(table)
+    table.write_text("image,label\na.nii,c.nii\na,b.nii,c.nii\n", encoding="utf-8")
+    with pytest.raises(InputError, match="line 3: more fields than the header's 2"):
+        find_cases(table)
+
+
+def test_files_that_macos_leaves_beside_scans_are_no_cases(tmp_path: Path, a_data_set: Path) -> None:
+    _touch(a_data_set, "images/._case_0.nii.gz", "labels/._case_0.nii.gz", "images/._case_0_0000.nii.gz")
+    assert [case.name for case in find_cases(a_data_set)] == [f"case_{n}" for n in range(6)]
+    _touch(
+        tmp_path, *(f"b/B/{mark}B_{part}.nii" for mark in ("", "._") for part in ("flair", "t1", "t1ce", "t2", "seg"))
+    )
+    (case,) = find_cases(tmp_path / "b")
+    assert not any(path.name.startswith(".") for path in (*case.images, case.label))
+    _touch(tmp_path, "c/volume-0.nii", "c/segmentation-0.nii", "c/._volume-0.nii", "c/._segmentation-0.nii")
+    (case,) = find_cases(tmp_path / "c")
+    assert case.images == (tmp_path / "c" / "volume-0.nii",)
+
+
 def test_folders_of_images_and_labels_are_paired_by_name(a_data_set: Path) -> None:
     assert guess_layout(a_data_set) == "pairs"
     assert [case.name for case in find_cases(a_data_set)] == [f"case_{n}" for n in range(6)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -93,6 +94,18 @@ def test_a_run_is_evaluated_by_both_protocols_and_compared(
     assert all(name in table for name in ("| first | whole | 2 |", "| second | posterior | 2 |", "HD95 (mm)"))
     assert (tmp_path / "out" / "comparison.png").stat().st_size > 0
     assert main(["compare", "first", "nobody"]) == 2
+    # Nor are scores of weights that were bettered since, and cases of equal names that are others.
+    written_at = run.best.stat().st_mtime
+    os.utime(run.best, (2e9, 2e9))
+    assert main(["compare", "first", "second"]) == 2
+    assert "scores of the run first are older than its best weights" in capsys.readouterr().err
+    os.utime(run.best, (written_at, written_at))
+    environment = find_run("second").environment
+    facts = environment.read_text(encoding="utf-8")
+    environment.write_text(facts.replace(str(a_data_set), str(tmp_path / "other")), encoding="utf-8")
+    assert main(["compare", "first", "second"]) == 2
+    assert f"second on cases of {tmp_path / 'other'}" in capsys.readouterr().err
+    environment.write_text(facts, encoding="utf-8")
     # What is not judged on the same cases is not put side by side.
     scores = find_run("second").path / "scores-dense.csv"
     text = scores.read_text(encoding="utf-8")
@@ -122,7 +135,9 @@ def test_only_scores_of_all_of_a_runs_own_cases_stay_with_it(
     split = tmp_path / "split.json"
     split.write_text('{"validation": ["case_0"]}', encoding="utf-8")
     elsewhere = _copy_of(a_data_set, tmp_path / "elsewhere")
-    for number, others in enumerate((["--cases", "1"], ["--split", str(split)], ["--data", str(elsewhere)])):
+    labels = ["--label-map", "[[1, 2], [2, 1]]"]
+    others_of_each = (["--cases", "1"], ["--split", str(split)], ["--data", str(elsewhere)], labels)
+    for number, others in enumerate(others_of_each):
         folder = tmp_path / f"present_{number}"
         folder.mkdir()
         monkeypatch.chdir(folder)
@@ -160,9 +175,15 @@ def test_classes_of_a_recipes_own_are_trained_judged_and_named(
     label = np.zeros((16, 17, 16), dtype=np.uint8)
     label[3:5, 3:5, 3:5] = 7
     a_case_writer(a_data_set, "case_x", 9, label=label)
-    weights = str(find_run("own").best)
-    assert main(["evaluate", weights, "--data", str(a_data_set), "--device", "cpu", "--output", str(a_data_set)]) == 2
-    assert "Case case_x: labels must be among" in capsys.readouterr().err
+    words = [str(find_run("own").best), "--data", str(a_data_set), "--device", "cpu", "--output", str(a_data_set)]
+    assert main(["evaluate", *words]) == 2
+    told = capsys.readouterr().err
+    assert "Case case_x: labels must be among" in told
+    assert "--label-map" in told
+    assert main(["evaluate", *words, "--label-map", "[[1, 1], [2, 2], [7, 3]]"]) == 2
+    assert "--label-map: the label 7 is mapped to the class 3" in capsys.readouterr().err
+    assert main(["evaluate", *words, "--label-map", "[[1, 1], [2, 2], [7, 0]]"]) == 0
+    assert "| tail | 7 |" in capsys.readouterr().out
 
 
 def test_dense_scores_are_in_native_voxels_whatever_the_orientation(a_recipe: Path, a_data_set: Path) -> None:

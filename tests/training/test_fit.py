@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -16,13 +17,14 @@ from types import SimpleNamespace
 import lightning.pytorch as lightning
 import pytest
 import torch
-from ossnet_training import callbacks
-from ossnet_training.checkpointing import newest_readable, saved_checkpoints
+from ossnet_training import callbacks, module
+from ossnet_training.checkpointing import TimedCheckpoint, newest_readable, saved_checkpoints
 from ossnet_training.cli import main
 from ossnet_training.costs import read_costs
 from ossnet_training.module import TrainingModule
 from ossnet_training.recipe_files import load_recipe
 from ossnet_training.run_folder import find_run
+from ossnet_training.sampling import Draw
 
 from napari_ossnet.engine.checkpoints import load_checkpoint
 
@@ -35,8 +37,8 @@ def _fit(a_recipe: Path, a_data_set: Path, *words: str) -> int:
     return main(["fit", str(a_recipe), "--data", str(a_data_set), "--name", "tiny", *words])
 
 
-def _last_step() -> int:
-    newest = newest_readable(find_run("tiny").checkpoints)
+def _last_step(name: str = "tiny") -> int:
+    newest = newest_readable(find_run(name).checkpoints)
     assert newest is not None
     return int(torch.load(newest, weights_only=False)["global_step"])
 
@@ -193,12 +195,36 @@ def test_resume_after_sigkill_ends_with_the_same_number_of_steps(
     assert steps == sorted(set(steps))
 
 
-def test_resume_goes_on_in_the_middle_of_an_epoch_as_if_never_stopped(a_recipe: Path, a_data_set: Path) -> None:
+class KilledError(Exception):
+    """What ends a run without a word."""
+
+
+def _kill_at(monkeypatch: pytest.MonkeyPatch, step: int, *, has_checkpoint: bool) -> None:
+    """Let runs end after this step, with a checkpoint of it or without any."""
+
+    def on_train_batch_end(self: TimedCheckpoint, trainer: lightning.Trainer, *_: object) -> None:
+        if trainer.global_step == step:
+            if has_checkpoint:
+                self.save(trainer)
+            raise KilledError
+
+    monkeypatch.setattr(TimedCheckpoint, "on_train_batch_end", on_train_batch_end)
+
+
+def test_resume_goes_on_in_the_middle_of_an_epoch_as_if_never_stopped(
+    a_recipe: Path, a_data_set: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert _fit(a_recipe, a_data_set) == 0
     whole = load_checkpoint(find_run("tiny").last).network.state_dict()
-    assert main(["fit", str(a_recipe), "--data", str(a_data_set), "--name", "parts", "epochs=1"]) == 0
-    words = ["--name", "parts", "--resume", "auto"]
-    assert main(["fit", str(a_recipe), "--data", str(a_data_set), *words]) == 0
+    words = ["fit", str(a_recipe), "--data", str(a_data_set), "--name", "parts"]
+    with monkeypatch.context() as patch:
+        # An epoch has two steps.
+        _kill_at(patch, 3, has_checkpoint=True)
+        with pytest.raises(KilledError):
+            main(words)
+    assert _last_step("parts") == 3
+    assert main([*words, "--resume", "auto"]) == 0
+    assert _last_step("parts") == ALL_STEPS
     parts = load_checkpoint(find_run("parts").last).network.state_dict()
     for name, tensor in whole.items():
         torch.testing.assert_close(parts[name], tensor, rtol=0, atol=1e-6, msg=name)
@@ -226,7 +252,54 @@ def test_resume_with_another_network_or_optimiser_is_refused_with_what_differs(
     told = capsys.readouterr().err
     assert all(part in told for part in ("'decoder_width': 12", "optimiser.name was 'radam'", "Lookahead", "averaged"))
     assert find_run("tiny").config.read_bytes() == before
-    assert _fit(a_recipe, a_data_set, "--resume", "auto", "learning_rate=1e-4", "geometry.name=mine") == 0
+
+
+def test_a_rate_and_a_number_of_locations_may_change_on_the_way(
+    a_recipe: Path, a_data_set: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert _fit(a_recipe, a_data_set, "epochs=1") == 0
+    rates, counts = set(), set()
+    set_rates, draw = callbacks.set_rates, module.draw_locations
+
+    def note_rates(optimiser: torch.optim.Optimizer, factor: float) -> None:
+        set_rates(optimiser, factor)
+        rates.update(group["lr"] for group in optimiser.param_groups)
+
+    def note_count(*given: object) -> Draw:
+        counts.add(given[-1])
+        return draw(*given)
+
+    monkeypatch.setattr(callbacks, "set_rates", note_rates)
+    monkeypatch.setattr(module, "draw_locations", note_count)
+    words = ["learning_rate=1e-4", "sampling.locations=48", "geometry.name=mine", "epochs=2"]
+    assert _fit(a_recipe, a_data_set, "--resume", "auto", *words) == 0
+    assert (rates, counts) == ({1e-4}, {48})
+
+
+def test_a_run_without_a_readable_checkpoint_begins_anew_and_keeps_its_cases(
+    a_recipe: Path, a_data_set: Path, a_case_writer: Callable[..., None], monkeypatch: pytest.MonkeyPatch, caplog
+) -> None:
+    with monkeypatch.context() as patch:
+        _kill_at(patch, 3, has_checkpoint=False)
+        with pytest.raises(KilledError):
+            _fit(a_recipe, a_data_set)
+    run = find_run("tiny")
+    best, split = run.best.read_bytes(), run.split.read_text(encoding="utf-8")
+    run.checkpoints.mkdir()
+    (run.checkpoints / "step_00000099.ckpt").write_bytes(b"the beginning of a checkpoint")
+    assert _fit(a_recipe, a_data_set, "--resume", "auto", "seed=3") == 2
+    assert run.best.read_bytes() == best
+    a_case_writer(a_data_set, "added", 9)
+    assert _fit(a_recipe, a_data_set, "--resume", "auto", "epochs=1") == 0
+    assert run.split.read_text(encoding="utf-8") == split
+    # Two steps, although the weights from before have had their validation after two steps too.
+    assert [path.name for path in saved_checkpoints(run.checkpoints)] == ["step_00000002.ckpt"]
+    aside = run.path / "earlier_1"
+    assert (aside / "best.safetensors").read_bytes() == best
+    assert {path.name for path in aside.iterdir()} >= {"last.safetensors", "costs.json", "metrics.csv", "checkpoints"}
+    assert "begins anew" in caplog.text
+    assert run.best.stat().st_mtime > (aside / "best.safetensors").stat().st_mtime
+    assert len(json.loads(run.environment.read_text(encoding="utf-8"))["earlier"]) == 1
 
 
 def test_resume_with_what_would_move_cases_or_epochs_is_refused(a_recipe: Path, a_data_set: Path, capsys) -> None:
@@ -260,8 +333,19 @@ def test_init_from_starts_from_weights_and_refuses_those_of_another_geometry(
     best = find_run("tiny").best
     words = ["--init-from", str(best), "--name", "second", "epochs=1", "learning_rate=0", "pade_learning_rate=0"]
     assert main(["fit", str(a_recipe), "--data", str(a_data_set), *words]) == 0
-    first, second = (load_checkpoint(p).network.state_dict() for p in (best, find_run("second").last))
+    run = find_run("second")
+    first, second = (load_checkpoint(p).network.state_dict() for p in (best, run.last))
     assert all(torch.equal(first[name], second[name]) for name in first)
+    # They stay known when the run goes on, and are not changed for others, which would have no effect.
+    again = ["fit", str(a_recipe), "--data", str(a_data_set), "--name", "second", "--resume", "auto", "epochs=2"]
+    assert main([*again, "--init-from", str(run.last)]) == 2
+    assert f"--init-from was '{best}'" in capsys.readouterr().err
+    moved = best.rename(best.with_name("moved.safetensors"))
+    assert main(again) == 0
+    moved.rename(best)
+    facts = json.loads(run.environment.read_text(encoding="utf-8"))
+    assert (facts["init_from"], [start["init_from"] for start in facts["earlier"]]) == (str(best), [str(best)])
+    assert load_checkpoint(run.last).card.notes.endswith("started from the weights tiny/best.safetensors")
     words = ["--init-from", str(best), "--name", "third", "network.decoder_width=12"]
     assert main(["fit", str(a_recipe), "--data", str(a_data_set), *words]) == 2
     assert "don't fit" in capsys.readouterr().err
@@ -270,8 +354,6 @@ def test_init_from_starts_from_weights_and_refuses_those_of_another_geometry(
 def test_a_loss_that_is_no_number_names_the_cases_and_keeps_the_last_good_checkpoint(
     a_recipe: Path, a_data_set: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import ossnet_training.module as module
-
     loss = module.occupancy_loss
     calls = []
 
@@ -289,8 +371,6 @@ def test_a_loss_that_is_no_number_names_the_cases_and_keeps_the_last_good_checkp
 def test_too_little_memory_halves_the_locations_and_goes_on(
     a_recipe: Path, a_data_set: Path, monkeypatch: pytest.MonkeyPatch, caplog
 ) -> None:
-    import ossnet_training.module as module
-
     passes = module.training_logits
     counts = []
 
@@ -311,8 +391,6 @@ def test_too_little_memory_halves_the_locations_and_goes_on(
 def test_too_little_memory_for_a_network_that_sees_everything_is_one_sentence(
     a_recipe: Path, a_data_set: Path, monkeypatch: pytest.MonkeyPatch, capsys, variant: str
 ) -> None:
-    import ossnet_training.module as module
-
     _give_network(a_recipe, A_U_NET)
     calls = []
 

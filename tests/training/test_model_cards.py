@@ -15,7 +15,9 @@ from ossnet_training.splits import read_split
 from napari_ossnet.engine.model_card import ModelCard
 
 
-def _card(recipe_name: str, words: list[str], training: list[str], validation: list[str]) -> ModelCard:
+def _card(
+    recipe_name: str, words: list[str], training: list[str], validation: list[str], init_from: str | None = None
+) -> ModelCard:
     recipe = load_recipe(recipe_name, ["data.path=/somewhere/mine", *words])
     return build_card(
         RunPlan(
@@ -25,7 +27,7 @@ def _card(recipe_name: str, words: list[str], training: list[str], validation: l
             training=tuple(SimpleNamespace(name=name) for name in training),
             validation=tuple(SimpleNamespace(name=name) for name in validation),
             checkpoint=None,
-            init_from=None,
+            init_from=init_from,
         )
     )
 
@@ -52,6 +54,15 @@ def test_other_data_is_the_users_own_and_its_licence_is_not_stated() -> None:
         assert card.licence == ""
         assert "| Licence | not stated |" in card.to_markdown()
         assert "Decathlon" not in card.citation
+
+
+def test_weights_that_a_run_was_begun_from_are_noted_without_their_place_on_this_machine() -> None:
+    notes = [
+        _card("brats", [], ["a"], ["b"], init_from=source).notes
+        for source in (None, "brain-tumour-x", "/home/someone/runs/first/best.safetensors")
+    ]
+    started = "started from the weights"
+    assert notes == ["", f"{started} brain-tumour-x", f"{started} first/best.safetensors"]
 
 
 def test_what_the_user_says_of_the_data_is_kept() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from ossnet_training.config import OptimiserSettings
-from ossnet_training.optimisers import Lookahead, Plateau, build_optimiser, rate_factor, set_rates
+from ossnet_training.optimisers import Lookahead, Plateau, build_optimiser, rate_factor, restate_rates, set_rates
 from torch import nn
 
 from napari_ossnet.engine.networks.pade import PadeActivation
@@ -53,6 +53,21 @@ def test_pade_coefficients_have_their_own_rate_and_no_decay() -> None:
     assert {id(p) for p in coefficients["params"]} == {id(p) for p in network[1].parameters()}
     set_rates(optimiser, 0.1)
     assert [group["lr"] for group in optimiser.param_groups] == pytest.approx([3e-5, 1e-3])
+
+
+@pytest.mark.parametrize("lookahead_steps", [0, 5])
+def test_the_recipes_rates_hold_after_a_checkpoint_has_brought_back_others(lookahead_steps: int) -> None:
+    network = nn.Sequential(nn.Linear(2, 3), PadeActivation(), nn.Linear(3, 1))
+    before = OptimiserSettings(learning_rate=1e-2, weight_decay=0.1, lookahead_steps=lookahead_steps)
+    now = OptimiserSettings(learning_rate=1e-4, pade_learning_rate=1e-3, lookahead_steps=lookahead_steps)
+    state = build_optimiser(network, before).state_dict()
+    resumed = build_optimiser(network, now)
+    resumed.load_state_dict(state)
+    restate_rates(resumed, now)
+    set_rates(resumed, 0.1)
+    weights, coefficients = resumed.param_groups
+    assert (weights["lr"], weights["weight_decay"]) == (pytest.approx(1e-5), 0.0)
+    assert (coefficients["lr"], coefficients["weight_decay"]) == (pytest.approx(1e-4), 0.0)
 
 
 def test_rates_fall_at_the_milestones_or_with_the_clock() -> None:

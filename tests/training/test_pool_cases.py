@@ -12,6 +12,7 @@ from ossnet_training.config import DataSettings, Recipe
 from ossnet_training.planning import gather_cases
 from ossnet_training.pool_cases import find_pool_cases, read_pool_case
 from ossnet_training.splits import Split
+from ossnet_training.synthesis.pool import append_entry, read_manifest
 
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.tasks import get_task, prepare
@@ -58,6 +59,28 @@ def test_a_grid_read_from_the_crop_is_the_one_that_the_engine_prepares(a_pool: P
 def test_a_pool_for_another_geometry_is_refused(a_pool: Path) -> None:
     with pytest.raises(InputError, match="brats differs"):
         find_pool_cases(a_pool, get_task("brats"))
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("split", "brats2020"), ("validation_fraction", 0.5), ("label_map", ((1, 1),))]
+)
+def test_settings_that_a_pool_would_pass_over_are_refused(a_pool: Path, setting: str, value: object) -> None:
+    recipe = Recipe(task="brats", data=DataSettings(path=str(a_pool), **{setting: value}))
+    with pytest.raises(InputError, match=f"its own split and labels, found data.{setting}="):
+        gather_cases(recipe, TASK)
+    # A run of a time when they were passed over can go on.
+    begun = Split(training=("scan_0",), validation=("scan_2",))
+    assert gather_cases(recipe, TASK, begun)[1] == begun
+
+
+def test_a_scan_added_after_a_line_that_was_cut_short_is_one_of_the_pool(a_pool: Path) -> None:
+    first, *_ = read_manifest(a_pool)
+    append_entry(a_pool, dataclasses.replace(first, name="scan_3"))
+    append_entry(a_pool, dataclasses.replace(first, name="scan_4"))
+    assert [entry.name for entry in read_manifest(a_pool)] == [f"scan_{n}" for n in range(5)]
+    assert b"\n\n" not in (a_pool / "MANIFEST.jsonl").read_bytes()
+    append_entry(a_pool, first, manifest="new.jsonl")
+    assert read_manifest(a_pool, manifest="new.jsonl") == [first]
 
 
 def test_a_run_that_goes_on_keeps_its_split_of_a_pool_that_has_grown(a_pool: Path) -> None:

@@ -16,11 +16,12 @@ from lightning.pytorch.plugins.layer_sync import TorchSyncBatchNorm
 from ossnet_training.answering import field_of
 from ossnet_training.cli import main
 from ossnet_training.config import Recipe
-from ossnet_training.processes import Processes, trainer_options
+from ossnet_training.processes import Processes, refuse_missing_device, trainer_options
 from ossnet_training.run_folder import find_run
 from torch import nn
 
 from napari_ossnet.engine.checkpoints import load_checkpoint
+from napari_ossnet.engine.errors import DeviceError, InputError
 from napari_ossnet.engine.networks.decoder import ConditionalBatchNorm
 from napari_ossnet.engine.networks.variants import build_network_from_config, config_for_task
 from napari_ossnet.engine.tasks import get_task
@@ -150,6 +151,27 @@ def test_torchrun_and_slurm_say_who_this_process_is(monkeypatch: pytest.MonkeyPa
     for name, value in {"SLURM_STEP_NUM_TASKS": "12", "SLURM_STEP_NUM_NODES": "3", "SLURM_PROCID": "5"}.items():
         monkeypatch.setenv(name, value)
     assert Processes.from_environment() == Processes(devices=4, nodes=3, rank=5)
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything_is_decoded(
+    a_recipe: Path, a_data_set: Path, a_home: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    refuse_missing_device(Processes(), "cuda:0")
+    for processes, device in ((Processes(), "cuda:1"), (Processes(devices=2), "cuda")):
+        with pytest.raises(DeviceError, match=f"device={device} needs 2 CUDA devices here, found 1"):
+            refuse_missing_device(processes, device)
+    with pytest.raises(InputError, match="2 processes; use device=cuda"):
+        refuse_missing_device(Processes(devices=2), "cuda:0")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert main(["fit", str(a_recipe), "--data", str(a_data_set), "device=cuda"]) == 1
+    assert "found 0; use device=cpu" in capsys.readouterr().err
+    assert not (a_home / "cache").exists()
+
+
+def test_a_single_device_is_named_by_its_number() -> None:
+    assert trainer_options(Processes(), Recipe(task="brats", device="cuda:1"))["devices"] == [1]
+    assert trainer_options(Processes(devices=2), Recipe(task="brats", device="cuda"))["devices"] == 2
 
 
 def test_a_batch_that_can_not_be_shared_is_refused(

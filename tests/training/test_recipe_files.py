@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from ossnet_training.planning import task_of
-from ossnet_training.recipe_files import load_recipe, read_recipe, recipe_names, recipe_toml
+from ossnet_training.recipe_files import load_recipe, read_label_map, read_recipe, recipe_names, recipe_toml
 
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.networks.variants import VARIANTS, config_for_task
@@ -106,6 +106,38 @@ def test_a_recipe_may_have_classes_and_channels_of_its_own(tmp_path: Path) -> No
 def test_a_geometry_that_can_not_be_is_said(geometry: str, complaint: str) -> None:
     with pytest.raises(InputError, match=complaint):
         load_recipe("brats", [geometry])
+
+
+@pytest.mark.parametrize(
+    ("word", "complaint"),
+    [
+        ("seed=-1", "seed must be at least 0"),
+        ("weight_decay=-1", "weight_decay must be at least 0"),
+        ("device=gpu", "device must be auto"),
+        ("device=cuda:x", "device must be auto"),
+        ("validation.step=3", "validation.step must be one of 1, 2, 4, 8, 16"),
+        ("label_map=[[1, 1], [2, 3]]", r"label 2 is mapped to the class 3; hippocampus has 0 .background. to 2"),
+        ("label_map=[[1, 1], [2, 300]]", "class 300"),
+        ("label_map=[[1, -1]]", "class -1"),
+        ("label_map=[[1, 1], [1, 2]]", "label 1 is mapped twice"),
+    ],
+)
+def test_what_would_fail_later_is_told_at_once(word: str, complaint: str) -> None:
+    with pytest.raises(InputError, match=complaint):
+        load_recipe("hippocampus", ["protocol=dense", word])
+
+
+def test_settings_that_do_hold_pass() -> None:
+    words = ["protocol=dense", "validation.step=16", "device=cuda:1", "label_map=[[1, 1], [4, 2], [7, 0]]"]
+    assert load_recipe("hippocampus", words).device == "cuda:1"
+    assert load_recipe("hippocampus", ["protocol=sampled", "validation.step=3"]).validation.step == 3
+
+
+def test_a_label_map_is_read_as_a_recipe_has_it() -> None:
+    assert read_label_map("[[4, 3], [-1, 0]]") == ((4, 3), (-1, 0))
+    for wrong in ("4=3", "[4, 3]", "[[4, 3, 2]]"):
+        with pytest.raises(InputError, match="--label-map takes pairs"):
+            read_label_map(wrong)
 
 
 def test_adaptive_sampling_is_not_for_whole_planes() -> None:

@@ -77,8 +77,9 @@ def _move(
     # grid_sample wants the fastest axis first and -1 to 1 between the outermost voxel centres.
     sampling = (2 * points / last - 1).flip(-1)[None]
     moved = functional.grid_sample(image[None], sampling, mode="bilinear", padding_mode="border", align_corners=True)
+    # Both go on beyond the grid's border: an object that the border cuts off stays one with its image.
     labels = functional.grid_sample(
-        label[None, None].float(), sampling, mode="nearest", padding_mode="zeros", align_corners=True
+        label[None, None].float(), sampling, mode="nearest", padding_mode="border", align_corners=True
     )
     return moved[0], labels[0, 0].to(label.dtype)
 

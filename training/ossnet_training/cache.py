@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_ossnet.engine.errors import InputError, OutputError
-from napari_ossnet.engine.tasks import PreparedVolume, Task, prepare
+from napari_ossnet.engine.tasks import TASKS, PreparedVolume, Task, prepare
 from napari_ossnet.engine.volume import Volume, read_volume
 from ossnet_training.cases import Case
 from ossnet_training.label_placement import label_on_scan
@@ -25,7 +26,7 @@ from ossnet_training.label_placement import label_on_scan
 logger = logging.getLogger(__name__)
 
 #: Raise when what a cached case holds changes.
-_FORMAT = "2"
+_FORMAT = "3"
 #: A case's files.
 _FILES = ("grid.npy", "label.npy")
 
@@ -69,7 +70,7 @@ def cache_cases(
     """
     cached, problems, present = [], [], np.zeros(256, dtype=bool)
     for case in cases:
-        target = folder / f"{case.name}-{_digest(case, task, label_map)}"
+        target = folder / f"{_safe_name(case.name)}-{_digest(case, task, label_map)}"
         try:
             if not _is_complete(target):
                 logger.info("decoding %s", case.name)
@@ -108,7 +109,8 @@ def read_case(case: Case, task: Task) -> tuple[Volume, np.ndarray]:
 def class_numbers(label: np.ndarray, task: Task, label_map: Sequence[tuple[int, int]]) -> np.ndarray:
     """Labels as the network's class numbers, uint8: 0 background, then the task's classes from 1.
 
-    With one foreground class and no map, every label above 0 is foreground (spec section 3).
+    With the one class of a task of this program and no map, every label above 0 is foreground (spec section 3). A class
+    of the user's own takes its own label alone.
 
     Raises:
         InputError: A label is not a whole number, or is unknown to the task.
@@ -117,29 +119,39 @@ def class_numbers(label: np.ndarray, task: Task, label_map: Sequence[tuple[int, 
     odd = found[~np.isfinite(found) | (found != np.round(found))]
     if len(odd):
         raise InputError(f"labels must be whole numbers, found {_some(odd)}")
-    if len(task.classes) == 1 and not label_map:
+    if not label_map and _takes_any_label(task):
         return (label > 0).astype(np.uint8)
     mapping = dict(label_map) or {entry.label: number for number, entry in enumerate(task.classes, start=1)}
     mapping.setdefault(0, 0)
     unknown = [value for value in found if int(value) not in mapping]
     if unknown:
         raise InputError(
-            f"labels must be among {sorted(mapping)}, found {_some(unknown)}; map them with data.label_map"
+            f"labels must be among {sorted(mapping)}, found {_some(unknown)}; map them with data.label_map, or "
+            "--label-map of evaluate"
         )
-    table = np.zeros(max(int(found.max()), 0) + 1, dtype=np.uint8)
-    for value in found:
-        table[int(value)] = mapping[int(value)]
-    return table[label.astype(np.int64)]
+    # By their place among those found, so that a label may be below 0 or very large.
+    return np.array([mapping[int(value)] for value in found], dtype=np.uint8)[np.searchsorted(found, label)]
+
+
+def _takes_any_label(task: Task) -> bool:
+    meaning = [(entry.name, entry.label) for entry in task.classes]
+    return len(meaning) == 1 and any(
+        meaning == [(entry.name, entry.label) for entry in known.classes] for known in TASKS.values()
+    )
 
 
 def label_on_grid(classes: np.ndarray, prepared: PreparedVolume) -> np.ndarray:
-    """Class numbers (i, j, k) of the scan carried to the network's grid by the nearest voxel, outside 0."""
+    """Class numbers (i, j, k) of the scan carried to the network's grid by the nearest voxel, outside 0.
+
+    A voxel reaches half its width to all sides, at the scan's faces too, where the image is filled as far.
+    """
     from scipy.ndimage import affine_transform
 
     oriented = np.ascontiguousarray(prepared.orientation.to_task(classes))
     back = np.linalg.inv(prepared.lattice.to_grid)
+    shape = prepared.grid.shape[1:]
     return affine_transform(
-        oriented, back[:3, :3], back[:3, 3], output_shape=prepared.grid.shape[1:], order=0, mode="constant", cval=0
+        oriented, back[:3, :3], back[:3, 3], output_shape=shape, order=0, mode="grid-constant", cval=0
     )
 
 
@@ -214,6 +226,11 @@ def _put_in_place(scratch: Path, target: Path) -> None:
             # Windows doesn't replace a file that another process reads.
             if not _is_complete(target):
                 raise
+
+
+def _safe_name(name: str) -> str:
+    """A case's name as part of a folder's: a CSV file may have whole paths as names."""
+    return re.sub(r"[^\w.()\[\] -]", "_", name)[-80:]
 
 
 def _is_complete(folder: Path) -> bool:

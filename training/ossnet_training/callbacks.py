@@ -147,7 +147,7 @@ class KeepWeights(Callback):
 
     Args:
         run: Where to.
-        card: What the weights' card says, but for Dice and notes.
+        card: What the weights' card says, but for Dice and how long they trained.
         clock: Tells the time under training.
     """
 
@@ -174,7 +174,7 @@ class KeepWeights(Callback):
 
     def _describe(self, scores: dict[str, float], step: int) -> ModelCard:
         notes = f"{step} steps in {self._clock.elapsed_s / 60:.0f} minutes; run {self._run.name}"
-        return dataclasses.replace(self._card, dice=scores, notes=notes)
+        return dataclasses.replace(self._card, dice=scores, notes="; ".join(filter(None, (notes, self._card.notes))))
 
 
 def validation_dice(trainer: lightning.Trainer) -> dict[str, float]:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from napari_ossnet.engine.errors import InputError
 
@@ -71,14 +72,19 @@ def guess_layout(root: Path) -> str:
     if root.name == "dataset.json" or (root / "dataset.json").is_file():
         return "decathlon"
     if root.is_dir():
-        if any(root.glob("*/*_seg.nii*")):
+        if _scans(root.glob("*/*_seg.nii*"), NIFTI):
             return "brats"
-        if any(root.rglob("segmentation-*.nii*")):
+        if _scans(root.rglob("segmentation-*.nii*"), NIFTI):
             return "lits"
         if _pair_folders(root) is not None:
             return "pairs"
     expected = "; ".join(f"{name}: {text}" for name, text in _EXPECTED.items())
     raise InputError(f"{root} looks like no data set that is known here. Expected one of: {expected}.")
+
+
+def _scans(paths: Iterable[Path], suffixes: tuple[str, ...] = SCAN_SUFFIXES) -> list[Path]:
+    """Those of some paths that are scans by their names, in order; macOS leaves a file ``._NAME`` beside each."""
+    return sorted(path for path in paths if path.name.endswith(suffixes) and not path.name.startswith("."))
 
 
 def _find_brats(root: Path) -> Iterable[Case]:
@@ -93,14 +99,14 @@ def _find_brats(root: Path) -> Iterable[Case]:
 
 
 def _with_ending(folder: Path, ending: str) -> list[Path]:
-    return sorted(p for p in folder.glob(f"*_{ending}.nii*") if p.name.endswith(NIFTI))
+    return _scans(folder.glob(f"*_{ending}.nii*"), NIFTI)
 
 
 def _find_lits(root: Path) -> Iterable[Case]:
     # The release splits its scans over folders (Training Batch 1 and 2), with labels beside the scans.
-    for label in sorted(p for p in root.rglob("segmentation-*.nii*") if p.name.endswith(NIFTI)):
+    for label in _scans(root.rglob("segmentation-*.nii*"), NIFTI):
         number = re.sub(r"^segmentation-|\.nii(\.gz)?$", "", label.name)
-        found = sorted(p for p in root.rglob(f"volume-{number}.nii*") if p.name.endswith(NIFTI))
+        found = _scans(root.rglob(f"volume-{number}.nii*"), NIFTI)
         image = found[0] if found else label.with_name(label.name.replace("segmentation", "volume"))
         yield Case(name=f"volume-{number}", images=(image,), label=label)
 
@@ -126,13 +132,11 @@ def _find_pairs(root: Path) -> Iterable[Case]:
     if folders is None:
         raise InputError(f"{root} has no folders of images and labels ({_EXPECTED['pairs']}).")
     images, labels = folders
-    for label in sorted(p for p in labels.iterdir() if p.name.endswith(SCAN_SUFFIXES)):
+    for label in _scans(labels.iterdir()):
         exact = images / label.name
         name = case_name(label)
         # nnU-Net's way: one file a channel, NAME_0000.nii.gz, NAME_0001.nii.gz, ...
-        channels = tuple(
-            sorted(p for p in images.glob(f"{name}_[0-9][0-9][0-9][0-9].*") if p.name.endswith(SCAN_SUFFIXES))
-        )
+        channels = tuple(_scans(images.glob(f"{name}_[0-9][0-9][0-9][0-9].*")))
         yield Case(name=name, images=(exact,) if exact.exists() or not channels else channels, label=label)
 
 
@@ -145,14 +149,19 @@ def _pair_folders(root: Path) -> tuple[Path, Path] | None:
 
 def _read_csv(path: Path) -> Iterable[Case]:
     """Rows of a CSV file: ``label``, perhaps ``name``, and every other column an image, a channel each."""
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    if not rows or "label" not in rows[0] or len(set(rows[0]) - {"name", "label"}) < 1:
+    rows, header = _csv_rows(path)
+    columns = [column for column in header if column not in ("name", "label")]
+    if not rows or "label" not in header or not columns:
         raise InputError(
-            f"{path} needs a header with a column 'label' and at least one image column, and rows below it."
+            f"{path} needs a header with a column 'label' and at least one image column, with commas between them, and "
+            "rows below it."
         )
-    columns = [column for column in rows[0] if column not in ("name", "label")]
     for number, row in enumerate(rows, start=2):
+        if None in row:
+            raise InputError(
+                f"{path}, line {number}: more fields than the header's {len(header)}; put a field that has a comma "
+                "into quotation marks."
+            )
         missing = [column for column in ("label", *columns) if not row.get(column)]
         if missing:
             raise InputError(f"{path}, line {number}: nothing under {', '.join(missing)}.")
@@ -163,6 +172,16 @@ def _read_csv(path: Path) -> Iterable[Case]:
             label=path.parent / row["label"],
             columns=tuple(columns),
         )
+
+
+def _csv_rows(path: Path) -> tuple[list[dict[str | Any, str | Any]], list[str]]:
+    """The rows and the header of a CSV file; spreadsheets put a byte order mark before it."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            return list(reader), list(reader.fieldnames or ())
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} isn't a CSV file in UTF-8 ({error}); save it as such.") from error
 
 
 def case_name(path: Path) -> str:

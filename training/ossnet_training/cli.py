@@ -29,7 +29,7 @@ class Fit:
     data: str | None = None
     """The data set: a folder, a dataset.json or a CSV file."""
     minutes: float | None = None
-    """Stop after so many minutes, with a checkpoint; counted over all resumptions."""
+    """Stop after so many minutes of training, with a checkpoint; over all resumptions, without the validations."""
     resume: Literal["auto"] | None = None
     """'auto' goes on where the run of this name stopped, or starts it."""
     init_from: str | None = None
@@ -69,6 +69,8 @@ class Evaluate:
     """auto, cpu, cuda, cuda:1, mps."""
     cases: int = 0
     """Only the first so many cases; 0 takes all."""
+    label_map: str | None = None
+    """How label numbers map to the classes, as data.label_map of a recipe: [[4, 3], ...]; by default the run's."""
     thresholds: bool = False
     """Show beside it what Otsu's and the best threshold of the first channel achieve."""
     output: Path | None = None
@@ -78,8 +80,12 @@ class Evaluate:
         """Evaluate; prints each case as it comes, then the table."""
         from ossnet_training.comparing import judge, judge_thresholds, keep_scores, output_folder, write_report
         from ossnet_training.evaluation import Score
+        from ossnet_training.recipe_files import read_label_map
 
-        folder = output_folder(self.source, self.output, data=self.data, split=self.split, limit=self.cases)
+        label_map = None if self.label_map is None else read_label_map(self.label_map)
+        folder = output_folder(
+            self.source, self.output, data=self.data, split=self.split, limit=self.cases, label_map=label_map
+        )
         scores: list[Score] = []
         found = judge(
             self.source,
@@ -88,6 +94,7 @@ class Evaluate:
             protocol=self.protocol,
             device=self.device,
             limit=self.cases,
+            label_map=label_map,
         )
         for case in found:
             scores += case
@@ -96,7 +103,9 @@ class Evaluate:
         shown = {Path(self.source).stem: scores}
         if self.thresholds:
             pairs = []
-            for pair in judge_thresholds(self.source, data=self.data, split=self.split, limit=self.cases):
+            for pair in judge_thresholds(
+                self.source, data=self.data, split=self.split, limit=self.cases, label_map=label_map
+            ):
                 pairs.append(pair)
                 print(f"{pair[0].case} Otsu {pair[0].dice:.4f}, best threshold {pair[1].dice:.4f}", flush=True)
             shown |= {"Otsu": [pair[0] for pair in pairs], "best threshold": [pair[1] for pair in pairs]}
@@ -118,11 +127,17 @@ class Compare:
 
     def run(self) -> None:
         """Compare."""
-        from ossnet_training.comparing import kept_scores, refuse_different_cases, write_report
+        from ossnet_training.comparing import (
+            kept_scores,
+            refuse_different_cases,
+            refuse_different_data,
+            write_report,
+        )
 
         if not self.runs:
             raise InputError("Name the runs to compare: ossnet-train compare RUN RUN ...")
         scores = {name: kept_scores(name, self.protocol) for name in self.runs}
+        refuse_different_data(self.runs)
         refuse_different_cases(scores)
         print(write_report(self.output, scores, "comparison").read_text(encoding="utf-8"))
 

@@ -12,14 +12,19 @@ import torch
 from napari_ossnet.engine.checkpoints import load_checkpoint, read_card
 from napari_ossnet.engine.device import choose_device
 from napari_ossnet.engine.errors import InputError
+from napari_ossnet.engine.tasks import Task
 from ossnet_training.cases import Case, find_cases
 from ossnet_training.channel_order import in_task_order
 from ossnet_training.config import Recipe
 from ossnet_training.evaluation import Protocol, Score, cases_by_name, evaluate_cases, threshold_scores
+from ossnet_training.geometry import label_map_problems
 from ossnet_training.pool_cases import PoolCase, find_pool_cases, is_pool
 from ossnet_training.reports import draw_boxes, markdown_table, write_scores
 from ossnet_training.run_folder import RunFolder, data_path, find_run, weights_of, write_text
 from ossnet_training.splits import make_split, read_split, some_names
+
+#: Pairs of a label number and the class number that it stands for.
+LabelMap = Sequence[tuple[int, int]]
 
 
 def scores_path(folder: Path, protocol: Protocol) -> Path:
@@ -28,7 +33,14 @@ def scores_path(folder: Path, protocol: Protocol) -> Path:
 
 
 def judge(
-    source: str, *, data: str | None, split: str | None, protocol: Protocol, device: str, limit: int = 0
+    source: str,
+    *,
+    data: str | None,
+    split: str | None,
+    protocol: Protocol,
+    device: str,
+    limit: int = 0,
+    label_map: LabelMap | None = None,
 ) -> Iterator[list[Score]]:
     """Scores of a run's best weights, or of any weights, case by case.
 
@@ -39,9 +51,10 @@ def judge(
         protocol: See `evaluate_cases`.
         device: As `ossnet segment` takes it.
         limit: Only the first so many cases; 0 takes all.
+        label_map: Pairs of a label number and the class number that it stands for; None takes the run's.
 
     Raises:
-        EngineError: Weights, data or split can't be used.
+        EngineError: Weights, data, split or label map can't be used.
     """
     chosen, recipe = cases_to_judge(source, data=data, split=split, limit=limit)
     loaded = load_checkpoint(weights_of(source))
@@ -51,17 +64,27 @@ def judge(
         chosen,
         device=torch.device(choose_device(device)),
         protocol=protocol,
-        label_map=recipe.data.label_map if recipe else (),
+        label_map=_label_map(label_map, recipe, loaded.card.task),
     )
 
 
 def judge_thresholds(
-    source: str, *, data: str | None, split: str | None, limit: int = 0
+    source: str, *, data: str | None, split: str | None, limit: int = 0, label_map: LabelMap | None = None
 ) -> Iterator[tuple[Score, Score]]:
     """Scores of thresholds of the first channel on the cases that `judge` takes."""
     chosen, recipe = cases_to_judge(source, data=data, split=split, limit=limit)
     task = read_card(weights_of(source)).task
-    yield from threshold_scores(task, chosen, label_map=recipe.data.label_map if recipe else ())
+    yield from threshold_scores(task, chosen, label_map=_label_map(label_map, recipe, task))
+
+
+def _label_map(given: LabelMap | None, recipe: Recipe | None, task: Task) -> LabelMap:
+    """The map asked for, else the run's; weights without their run know none."""
+    if given is None:
+        return recipe.data.label_map if recipe is not None else ()
+    problems = label_map_problems(given, task)
+    if problems:
+        raise InputError(f"--label-map: {'; '.join(problems)}.")
+    return given
 
 
 def cases_to_judge(
@@ -81,15 +104,24 @@ def cases_to_judge(
     return chosen[: limit or None], run.recipe() if run is not None else None
 
 
-def output_folder(source: str, output: Path | None, *, data: str | None, split: str | None, limit: int) -> Path:
+def output_folder(
+    source: str,
+    output: Path | None,
+    *,
+    data: str | None,
+    split: str | None,
+    limit: int,
+    label_map: LabelMap | None = None,
+) -> Path:
     """Where scores go: the folder asked for, else the run's, else the present one.
 
-    Only scores of all cases that a run itself set apart go into its folder, where `kept_scores` takes them for that.
+    Only scores of all cases that a run itself set apart, by its own labels, go into its folder, where `kept_scores`
+    takes them for that.
     """
     if output is not None:
         return output
     run = _run_of(source)
-    is_whole = split is None and not limit
+    is_whole = split is None and not limit and label_map is None
     return run.path if run is not None and is_whole and _is_data_of(run, data) else Path()
 
 
@@ -110,12 +142,17 @@ def kept_scores(name: str, protocol: Protocol) -> list[Score]:
     """What `keep_scores` wrote for a run.
 
     Raises:
-        InputError: There is no such run, or it hasn't been evaluated.
+        InputError: There is no such run, it hasn't been evaluated, or only weights that it has bettered since.
     """
     run = find_run(name)
     path = scores_path(run.path, protocol)
+    command = f"ossnet-train evaluate {name}{'' if protocol == 'dense' else f' --protocol {protocol}'}"
     if not path.is_file():
-        raise InputError(f"The run {run.name} has no scores yet; make them with: ossnet-train evaluate {name}.")
+        raise InputError(f"The run {run.name} has no scores yet; make them with: {command}.")
+    if not are_scores_current(run, protocol):
+        raise InputError(
+            f"The scores of the run {run.name} are older than its best weights; make them anew: {command}."
+        )
     with path.open(newline="", encoding="utf-8") as file:
         return [
             Score(
@@ -125,6 +162,27 @@ def kept_scores(name: str, protocol: Protocol) -> list[Score]:
             )
             for row in csv.DictReader(file)
         ]
+
+
+def are_scores_current(run: RunFolder, protocol: Protocol) -> bool:
+    """Whether a run's best weights have scores that are newer than they."""
+    scores = scores_path(run.path, protocol)
+    return scores.is_file() and (not run.best.is_file() or scores.stat().st_mtime >= run.best.stat().st_mtime)
+
+
+def refuse_different_data(names: Sequence[str]) -> None:
+    """Let runs pass that were made from the same data: cases of equal names elsewhere are other cases.
+
+    Raises:
+        InputError: Two of them weren't.
+    """
+    data = {name: find_run(name).data() for name in names}
+    for first, other in pairwise(data):
+        if data[first] != data[other]:
+            raise InputError(
+                f"{first} was judged on cases of {data[first]}, {other} on cases of {data[other]}; train and judge "
+                "both on the same."
+            )
 
 
 def refuse_different_cases(scores: Mapping[str, Sequence[Score]]) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from napari_ossnet.engine.refining.step_sizes import STEPS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +18,7 @@ class DataSettings:
     layout: Literal["auto", "brats", "lits", "decathlon", "pairs", "pool"] = "auto"
     #: The data set's folder, dataset.json or CSV file; usually given on the command line.
     path: str = ""
-    #: A bundled split by name, a text or JSON file, or empty for a random one by the seed.
+    #: A bundled split by name, a text or JSON file, or empty for a random one by the seed; a pool has its own.
     split: str = ""
     #: Share of the cases that validate where no split is given.
     validation_fraction: float = 0.1
@@ -130,9 +133,10 @@ class ValidationSettings:
     every_epochs: int = 1
     #: Minutes between validations; 0 goes by epochs.
     every_minutes: float = 0.0
-    #: Dense native masks or the paper's uniform locations.
+    #: Dense masks or the paper's uniform locations, both on the network's grid; `ossnet-train evaluate` alone judges
+    #: in the scans' own voxels.
     protocol: Literal["dense", "sampled"] = "sampled"
-    #: Finest step of the dense protocol in voxels; 2 is quicker and nearly as exact.
+    #: Finest step of the dense protocol in voxels of the grid: 1, 2, 4, 8 or 16; 2 is quicker and nearly as exact.
     step: int = 1
     #: Locations a volume of the sampled protocol; 2^17 in the paper.
     locations: int = 131072
@@ -151,9 +155,11 @@ class Recipe:
     epochs: int = 50
     #: Volumes a step, over all processes together.
     batch_size: int = 8
-    #: Wall-clock limit in minutes; 0 goes by epochs.
+    #: Minutes of training alone, validations not counted, after which a run stops whatever ``epochs`` says; 0 goes by
+    #: epochs.
     minutes: float = 0.0
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    #: auto, cpu, cuda, cuda:1 (with a single process), mps.
     device: str = "auto"
     #: Seconds between checkpoints.
     checkpoint_seconds: float = 120.0
@@ -176,6 +182,7 @@ class Recipe:
 def contradictions(recipe: Recipe) -> list[str]:
     """Settings that are each well formed but can't hold together or lie out of range, in words."""
     at_least = {
+        "seed": (recipe.seed, 0),
         "epochs": (recipe.epochs, 1),
         "batch_size": (recipe.batch_size, 1),
         "minutes": (recipe.minutes, 0),
@@ -188,6 +195,8 @@ def contradictions(recipe: Recipe) -> list[str]:
         "data.workers": (recipe.data.workers, 0),
         "validation.locations": (recipe.validation.locations, 1),
         "optimiser.learning_rate": (recipe.optimiser.learning_rate, 0),
+        "optimiser.pade_learning_rate": (recipe.optimiser.pade_learning_rate, 0),
+        "optimiser.weight_decay": (recipe.optimiser.weight_decay, 0),
         "optimiser.patience": (recipe.optimiser.patience, 1),
         "validation.every_epochs": (recipe.validation.every_epochs, 0),
         "validation.every_minutes": (recipe.validation.every_minutes, 0),
@@ -197,6 +206,11 @@ def contradictions(recipe: Recipe) -> list[str]:
     problems = [
         f"{name} must be at least {low}, found {value}" for name, (value, low) in at_least.items() if value < low
     ]
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", recipe.device):
+        problems.append(f"device must be auto, cpu, cuda, cuda:n or mps, found {recipe.device!r}")
+    if recipe.validation.protocol == "dense" and recipe.validation.step not in STEPS:
+        steps = ", ".join(map(str, STEPS))
+        problems.append(f"validation.step must be one of {steps} with protocol=dense, found {recipe.validation.step}")
     if recipe.variant == "unet-2d" and recipe.sampling.strategy == "adaptive":
         problems.append("sampling.strategy=adaptive chooses single locations, but unet-2d sees whole planes")
     if recipe.sampling.boxes and recipe.sampling.strategy == "adaptive":

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as lightning
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from napari_ossnet.engine.device import release_memory
+from napari_ossnet.engine.host_memory import host_peak_bytes
 from ossnet_training.callbacks import Clock
 from ossnet_training.run_folder import RunFolder, write_text
 
@@ -21,7 +23,8 @@ class Costs:
     """A run's costs so far.
 
     ``peak_bytes`` is of the training steps, not of validation: the largest resident memory of the process (with all
-    of Python in it), or on a GPU what torch had allocated there.
+    of Python in it), or on a GPU what torch had allocated there. Where the system can't count a process's peak anew, as
+    only Linux can, decoding the data before the first step is in it.
     """
 
     parameters: int
@@ -49,7 +52,8 @@ class KeepCosts(Callback):
     def __init__(self, run: RunFolder, clock: Clock) -> None:
         self._run, self._clock = run, clock
         self._peak_bytes = 0
-        self._has_validated = False
+        #: Whether the process's peak is of the training steps since the last reset.
+        self._is_peak_ours = True
 
     def state_dict(self) -> dict[str, Any]:
         """Kept in checkpoints."""
@@ -59,15 +63,21 @@ class KeepCosts(Callback):
         """Taken up from checkpoints."""
         self._peak_bytes = state_dict["peak_bytes"]
 
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Forget what decoding the data took, and give it back: freed memory that is kept counts as resident."""
+        release_memory()
+        reset_resident_peak()
+
     def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Take the peak before validation raises it: a process's peak never falls again."""
+        """Take the peak before validation raises it."""
         self._take_peak(pl_module.device)
-        self._has_validated = True
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Write what is known, and forget what validation took on a GPU."""
+        """Write what is known, and forget what validation took."""
         if pl_module.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(pl_module.device)
+        else:
+            self._is_peak_ours = reset_resident_peak()
         self._write(trainer, pl_module)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -77,8 +87,8 @@ class KeepCosts(Callback):
     def _take_peak(self, device: torch.device) -> None:
         if device.type == "cuda":
             self._peak_bytes = max(self._peak_bytes, torch.cuda.max_memory_allocated(device))
-        elif not self._has_validated:
-            self._peak_bytes = max(self._peak_bytes, resident_peak_bytes())
+        elif self._is_peak_ours:
+            self._peak_bytes = max(self._peak_bytes, host_peak_bytes())
 
     def _write(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         if not trainer.is_global_zero or trainer.sanity_checking:
@@ -93,11 +103,11 @@ class KeepCosts(Callback):
         write_text(self._run.costs, json.dumps(dataclasses.asdict(costs), indent=1) + "\n")
 
 
-def resident_peak_bytes() -> int:
-    """The largest resident memory that this process ever had; 0 where the system does not tell (Windows)."""
-    if sys.platform == "win32":
-        return 0
-    import resource
-
-    # Kilobytes on Linux, bytes on macOS (getrusage(2)).
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+def reset_resident_peak() -> bool:
+    """Count the process's largest resident memory from now on; False where the system can't: only Linux can."""
+    try:
+        # 5 sets the peak to what is resident now (proc_pid_clear_refs(5)).
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return False
+    return True

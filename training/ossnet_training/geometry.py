@@ -125,10 +125,26 @@ def network_config(recipe: Recipe, task: Task) -> dict[str, Any]:
     return settings | dict(recipe.network)
 
 
+def label_map_problems(label_map: Sequence[tuple[int, int]], task: Task) -> list[str]:
+    """What is wrong with a map of label numbers to the task's classes, in words; nothing where it holds."""
+    last = len(task.classes)
+    problems = [
+        f"the label {label} is mapped to the class {number}; {task.name} has 0 (background) to {last}"
+        for label, number in label_map
+        if not 0 <= number <= last
+    ]
+    labels = [label for label, _ in label_map]
+    twice = sorted({label for label in labels if labels.count(label) > 1})
+    return problems + [f"the label {label} is mapped twice" for label in twice]
+
+
 def geometry_problems(recipe: Recipe) -> list[str]:
-    """What keeps the recipe's network from being built, in words; nothing where it can be."""
+    """What keeps the recipe's network from being built and its labels from being read, in words."""
     try:
         task = task_of(recipe)
+        problems = label_map_problems(recipe.data.label_map, task)
+        if problems:
+            return [f"data.label_map: {text}" for text in problems]
         settings = config_for_task(recipe.variant, task)
         unknown = sorted(set(recipe.network) - set(settings))
         if unknown:

@@ -35,13 +35,15 @@ logger = logging.getLogger(__name__)
 def build_training_network(plan: RunPlan) -> nn.Module:
     """The recipe's network, with fresh weights seeded by the recipe or with those of ``init_from``.
 
+    A checkpoint brings its own, so that those of ``init_from`` need not be there any more.
+
     Raises:
         WeightsError: The weights are for another variant or geometry.
     """
     recipe = plan.recipe
     torch.manual_seed(recipe.seed)
     network = build_network_from_config(recipe.variant, network_config(recipe, plan.task))
-    if plan.init_from:
+    if plan.init_from and plan.checkpoint is None:
         _load_weights(network, plan.init_from, plan)
     return network
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import tomllib
+from pathlib import Path
 from typing import Any
 
 from napari_ossnet.engine.model_card import ModelCard
@@ -15,7 +16,7 @@ from ossnet_training.splits import read_split
 
 
 def build_card(plan: RunPlan) -> ModelCard:
-    """The model card of the run's weights, Dice and notes still to come.
+    """The model card of the run's weights; Dice and what else there is to note still to come.
 
     What a bundled recipe says of its data holds for that data alone; the user's own words are taken as they are.
     """
@@ -37,8 +38,13 @@ def build_card(plan: RunPlan) -> ModelCard:
         citation=words["citation"],
         dice=None,
         created=time.strftime("%Y-%m-%d"),
-        notes="",
+        notes=f"started from the weights {_short_name(plan.init_from)}" if plan.init_from else "",
     )
+
+
+def _short_name(weights: str) -> str:
+    """A name in the catalogue as it is; a file with its folder (a run's), not where on this machine that lies."""
+    return "/".join(Path(weights).parts[-2:])
 
 
 def _bundled_recipe(training_data: str) -> dict[str, Any] | None:

@@ -22,7 +22,7 @@ from ossnet_training.config import Recipe
 from ossnet_training.data import Sample, Window
 from ossnet_training.forward import Answer, training_logits
 from ossnet_training.losses import auxiliary_loss, classes_at, dice_loss, occupancy_loss, padded_to_cells
-from ossnet_training.optimisers import build_optimiser
+from ossnet_training.optimisers import build_optimiser, restate_rates
 from ossnet_training.overlap import class_columns, dice_of, overlap_counts
 from ossnet_training.pfseg_losses import guidance_start, pfseg_losses
 from ossnet_training.sampling import (
@@ -96,12 +96,16 @@ class TrainingModule(lightning.LightningModule):
         return loss
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Gradients of the loss; none at all, so that the step changes nothing, where the memory doesn't suffice."""
+        """Gradients of the loss; where the memory doesn't suffice, such that the step changes nothing."""
         try:
             loss.backward(*args, **kwargs)
         except torch.cuda.OutOfMemoryError as error:
             self.zero_grad(set_to_none=True)
             self._halve_locations(error)
+            if self.recipe.precision == "16-mixed":
+                # Half precision's scaler wants to see a gradient, and passes over a step with an infinite one.
+                smallest = min((p for p in self.network.parameters() if p.requires_grad), key=Tensor.numel)
+                smallest.grad = torch.full_like(smallest, torch.inf)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Stop before gradients that aren't numbers reach the weights (half precision's scaler looks itself)."""
@@ -236,12 +240,22 @@ class TrainingModule(lightning.LightningModule):
             state.copy_(newest)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the number of locations, which a lack of memory may have changed."""
+        """Keep the number of locations, which a lack of memory may have changed, and that which was asked for."""
         checkpoint["locations"] = self.locations
+        checkpoint["locations_asked"] = self.recipe.sampling.locations
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up the number of locations."""
-        self.locations = checkpoint.get("locations", self.locations)
+        """Take up the number of locations where the recipe still asks for the same.
+
+        A checkpoint of a time when that wasn't kept begins with the recipe's, which memory may halve once more.
+        """
+        if checkpoint.get("locations_asked") == self.recipe.sampling.locations:
+            self.locations = checkpoint["locations"]
+
+    def on_train_start(self) -> None:
+        """The recipe's rates hold, whatever a checkpoint has brought back with the optimiser's state."""
+        for optimiser in self.trainer.optimizers:
+            restate_rates(optimiser, self.recipe.optimiser)
 
     def validation_step(self, samples: Sequence[Sample], batch_index: int) -> None:
         """Dice of the judged weights on each case."""

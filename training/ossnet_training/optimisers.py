@@ -82,12 +82,10 @@ def build_optimiser(network: nn.Module, settings: OptimiserSettings) -> Optimize
     weights = [p for p in network.parameters() if id(p) not in pade]
     coefficients = [p for p in network.parameters() if id(p) in pade]
     groups: list[dict[str, Any]] = [
-        {"params": weights, "lr": settings.learning_rate, "weight_decay": settings.weight_decay}
+        {"params": parameters, **rates}
+        for parameters, rates in zip((weights, coefficients), _group_rates(settings), strict=True)
+        if parameters
     ]
-    if coefficients:
-        groups.append({"params": coefficients, "lr": settings.pade_learning_rate, "weight_decay": 0.0})
-    for group in groups:
-        group["base_lr"] = group["lr"]
     # Weight decay moves weights apart from the gradient's moments, but for plain Adam (Loshchilov and Hutter, 2019).
     inner: Optimizer
     if settings.name == "adamw":
@@ -99,6 +97,19 @@ def build_optimiser(network: nn.Module, settings: OptimiserSettings) -> Optimize
     if settings.lookahead_steps < 1:
         return inner
     return Lookahead(inner, steps=settings.lookahead_steps, alpha=settings.lookahead_alpha)
+
+
+def restate_rates(optimiser: Optimizer, settings: OptimiserSettings) -> None:
+    """Give the groups of `build_optimiser`, which a checkpoint has brought back as they were, the recipe's rates."""
+    for group, rates in zip(optimiser.param_groups, _group_rates(settings), strict=False):
+        group.update(rates)
+
+
+def _group_rates(settings: OptimiserSettings) -> tuple[dict[str, float], dict[str, float]]:
+    """What the groups of weights and of Pade coefficients have of their own; the second may be missing."""
+    weights = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
+    coefficients = {"lr": settings.pade_learning_rate, "weight_decay": 0.0}
+    return weights | {"base_lr": weights["lr"]}, coefficients | {"base_lr": coefficients["lr"]}
 
 
 class Plateau:

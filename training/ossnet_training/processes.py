@@ -9,6 +9,7 @@ from typing import Any
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 
+from napari_ossnet.engine.errors import DeviceError, InputError
 from ossnet_training.config import Recipe
 
 
@@ -44,15 +45,37 @@ class Processes:
         return cls()
 
 
+def refuse_missing_device(processes: Processes, device: str) -> None:
+    """Let a recipe's device pass that is there, before anything is decoded for it.
+
+    Raises:
+        InputError: Several processes are to share one device.
+        DeviceError: There is no such device here.
+    """
+    import torch
+
+    kind, _, index = device.partition(":")
+    if index and processes.count > 1:
+        raise InputError(
+            f"device={device} is one device, but there are {processes.count} processes; use device={kind}."
+        )
+    needed, there = (int(index) + 1 if index else processes.devices), torch.cuda.device_count()
+    if kind == "cuda" and there < needed:
+        raise DeviceError(f"device={device} needs {needed} CUDA devices here, found {there}; use device=cpu, or auto.")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError("There is no Apple GPU here for device=mps; use device=cpu, or auto.")
+
+
 def trainer_options(processes: Processes, recipe: Recipe) -> dict[str, Any]:
     """Device, processes and strategy for Lightning's trainer.
 
     Batch norms share their statistics over GPUs; gloo on CPUs has no such operation.
     """
-    accelerator = {"auto": "auto", "cpu": "cpu", "cuda": "gpu", "mps": "mps"}[recipe.device]
+    kind, _, index = recipe.device.partition(":")
+    accelerator = "gpu" if kind == "cuda" else kind
     options: dict[str, Any] = {
         "accelerator": accelerator,
-        "devices": processes.devices,
+        "devices": [int(index)] if index else processes.devices,
         "num_nodes": processes.nodes,
     }
     if processes.count > 1:

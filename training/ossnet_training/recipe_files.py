@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.networks.variants import VARIANTS
-from ossnet_training.config import Recipe, contradictions
+from ossnet_training.config import DataSettings, Recipe, contradictions
 from ossnet_training.geometry import geometry_problems
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -64,6 +64,19 @@ def recipe_toml(recipe: Recipe) -> str:
     lines: list[str] = []
     _write_table(recipe_tree(recipe), "", lines)
     return "\n".join(lines).lstrip("\n") + "\n"
+
+
+def read_label_map(text: str) -> tuple[tuple[int, int], ...]:
+    """A map of label numbers to classes as a recipe's ``data.label_map`` has it: ``[[4, 3], ...]``.
+
+    Raises:
+        InputError: The text is none.
+    """
+    problems: list[str] = []
+    pairs = _convert(typing.get_type_hints(DataSettings)["label_map"], _parse_value(text), "--label-map", problems)
+    if problems:
+        raise InputError(f"--label-map takes pairs of whole numbers, such as [[4, 3], [2, 1]]; {'; '.join(problems)}.")
+    return pairs
 
 
 def _read_settings(recipe: str, overrides: Sequence[str]) -> tuple[Recipe, list[str]]:

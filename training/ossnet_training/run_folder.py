@@ -10,16 +10,22 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import napari_ossnet
-from napari_ossnet.engine.errors import InputError
+from napari_ossnet.engine.errors import InputError, OutputError
 from napari_ossnet.engine.files.atomic import atomic_path
 from ossnet_training.config import Recipe
 from ossnet_training.recipe_files import read_recipe, recipe_toml
 from ossnet_training.splits import Split
 
+#: What a run has learnt and measured, by name; not what it is made of (`RunFolder.describe`).
+_OUTCOMES = (
+    *("best.safetensors", "last.safetensors", "costs.json", "metrics.csv", "curves.png", "checkpoints", "tensorboard"),
+    *("scores-*.csv", "evaluation-*"),
+)
 _PACKAGES = ("torch", "lightning", "numpy", "nibabel", "safetensors")
 
 
@@ -96,28 +102,73 @@ class RunFolder:
         Raises:
             InputError: The run's own files can't be read.
         """
-        try:
-            facts = json.loads(self.environment.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            facts = {}
-        except ValueError as error:
-            raise InputError(f"{self.environment} isn't JSON ({error}); move the file away.") from error
-        return data_path(facts.get("data") or self.recipe().data.path)
+        return data_path(self._facts().get("data") or self.recipe().data.path)
 
-    def describe(self, recipe: Recipe, split: Split) -> None:
-        """Write what the run is made of, before it starts.
+    def init_from(self) -> str | None:
+        """The weights that the run was begun from, empty where from fresh ones; None where it doesn't say.
 
         Raises:
+            InputError: The run's own files can't be read.
+        """
+        return self._facts().get("init_from")
+
+    def _facts(self) -> dict[str, Any]:
+        """What environment.json says of the run's latest start."""
+        try:
+            return json.loads(self.environment.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except ValueError as error:
+            raise InputError(f"{self.environment} isn't JSON ({error}); move the file away.") from error
+
+    def set_aside(self) -> Path | None:
+        """Move weights, scores, checkpoints and the like of this run, which begins anew, into a folder inside it.
+
+        Returns:
+            The folder; None where there was nothing to move.
+
+        Raises:
+            OutputError: The files can't be moved.
+        """
+        outcomes = sorted(path for pattern in _OUTCOMES for path in self.path.glob(pattern))
+        if not outcomes:
+            return None
+        folders = (self.path / f"earlier_{number}" for number in count(1))
+        folder = next(folder for folder in folders if not folder.exists())
+        try:
+            folder.mkdir()
+            for path in outcomes:
+                path.rename(folder / path.name)
+        except OSError as error:
+            raise OutputError(
+                f"Can't move {self.path}'s files to {folder} ({error.strerror}); move them away, or choose --name."
+            ) from error
+        return folder
+
+    def describe(self, recipe: Recipe, split: Split, *, init_from: str) -> None:
+        """Write what the run is made of, before it starts; starts before this one stay in environment.json.
+
+        Args:
+            recipe: All settings.
+            split: Which case trains and which validates.
+            init_from: The weights that the run was begun from; empty where from fresh ones.
+
+        Raises:
+            InputError: The run's own files can't be read.
             OutputError: The folder can't be written.
         """
+        before = self._facts()
+        earlier = before.pop("earlier", [])
         facts = {
             "command": sys.argv,
+            "init_from": init_from,
             "data": str(data_path(recipe.data.path)),
             "napari_ossnet": napari_ossnet.__version__,
             "packages": {name: _installed(name) for name in _PACKAGES},
             "python": platform.python_version(),
             "machine": f"{platform.platform()}, {os.cpu_count()} cores",
             "git": git_state(),
+            "earlier": [*earlier, before] if before else earlier,
         }
         write_text(self.config, recipe_toml(recipe))
         write_text(

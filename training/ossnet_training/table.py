@@ -19,7 +19,7 @@ import numpy as np
 from napari_ossnet.engine.checkpoints import read_card
 from napari_ossnet.engine.errors import InputError
 from ossnet_training.callbacks import selection_score
-from ossnet_training.comparing import kept_scores, refuse_different_cases, scores_path
+from ossnet_training.comparing import are_scores_current, kept_scores, refuse_different_cases
 from ossnet_training.config import Recipe
 from ossnet_training.costs import read_costs
 from ossnet_training.evaluation import Score
@@ -107,7 +107,7 @@ def make_table(table: TableSettings, run_command: Command | None = None) -> Iter
         if not is_trained(entry.run, table.minutes) and run_command(_fit_words(entry, table)):
             failed.append(entry.run.name)
             continue
-        if not is_judged(entry.run):
+        if not are_scores_current(entry.run, "dense"):
             yield f"{entry.run.name}: judging"
             if run_command(("evaluate", entry.run.name)):
                 failed.append(entry.run.name)
@@ -134,12 +134,6 @@ def is_trained(run: RunFolder, minutes: float) -> bool:
     return costs is not None and run.best.is_file() and costs.elapsed_s >= 60 * minutes
 
 
-def is_judged(run: RunFolder) -> bool:
-    """Whether a run's best weights have dense scores that are newer than they."""
-    scores = scores_path(run.path, "dense")
-    return scores.is_file() and scores.stat().st_mtime >= run.best.stat().st_mtime
-
-
 def write_table(table: TableSettings, entries: Sequence[Entry]) -> None:
     """Write what is known so far as ``table.md`` and ``table.png``."""
     lines = [f"| | {' | '.join(_COLUMNS)} |", "|---|" + "---|" * len(_COLUMNS)]
@@ -161,7 +155,7 @@ def write_table(table: TableSettings, entries: Sequence[Entry]) -> None:
 
 
 def _is_done(run: RunFolder, table: TableSettings) -> bool:
-    return is_trained(run, table.minutes) and is_judged(run)
+    return is_trained(run, table.minutes) and are_scores_current(run, "dense")
 
 
 def _rows(title: str, run: RunFolder, scores: Sequence[Score]) -> list[str]:

@@ -11,6 +11,7 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,10 +87,22 @@ def write_scan(folder: Path, entry: PoolEntry, scan: SyntheticScan) -> None:
 
 def append_entry(folder: Path, entry: PoolEntry, manifest: str = MANIFEST) -> None:
     """Add a line to the manifest, after the scan's files are whole."""
-    with (folder / manifest).open("a") as stream:
-        stream.write(json.dumps(asdict(entry)) + "\n")
+    with (folder / manifest).open("a+b") as stream:
+        line = json.dumps(asdict(entry)) + "\n"
+        if not _is_at_line_start(stream):
+            # Half a line of a process that was killed in the middle: it must not swallow this one.
+            line = "\n" + line
+        stream.write(line.encode())
         stream.flush()
         os.fsync(stream.fileno())
+
+
+def _is_at_line_start(stream: BinaryIO) -> bool:
+    """Whether what is written next to the end of a file begins a line."""
+    if stream.seek(0, os.SEEK_END) == 0:
+        return True
+    stream.seek(-1, os.SEEK_END)
+    return stream.read(1) == b"\n"
 
 
 def read_manifest(folder: Path, manifest: str = MANIFEST) -> list[PoolEntry]:
