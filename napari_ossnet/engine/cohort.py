@@ -91,8 +91,8 @@ def refuse_foreign(target: Path, cases: list[BatchCase]) -> None:
     foreign = [case.name for case in cases if CaseFiles(target, case.name).is_foreign]
     if foreign:
         raise InputError(
-            f"The folder {target} has files named {foreign[0]} that no batch has left ({len(foreign)} such cases), and "
-            "they would be replaced; choose an empty folder for the results."
+            f"The folder {target} has files named {foreign[0]} that no batch has left (so for {len(foreign)} of "
+            f"{len(cases)} cases), and they would be replaced; choose an empty folder for the results."
         )
 
 
