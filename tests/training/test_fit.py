@@ -302,10 +302,18 @@ def test_a_run_without_a_readable_checkpoint_begins_anew_and_keeps_its_cases(
     assert len(json.loads(run.environment.read_text(encoding="utf-8"))["earlier"]) == 1
 
 
-def test_resume_with_what_would_move_cases_or_epochs_is_refused(a_recipe: Path, a_data_set: Path, capsys) -> None:
+def test_resume_with_what_would_move_cases_epochs_or_labels_is_refused(
+    a_recipe: Path, a_data_set: Path, capsys
+) -> None:
     assert _fit(a_recipe, a_data_set, "epochs=1") == 0
     split = find_run("tiny").split.read_text(encoding="utf-8")
-    for word in ("seed=3", "batch_size=4", "data.split=mine.json", "data.validation_fraction=0.5"):
+    for word in (
+        "seed=3",
+        "batch_size=4",
+        "data.split=mine.json",
+        "data.validation_fraction=0.5",
+        "data.label_map=[[1, 0]]",
+    ):
         assert _fit(a_recipe, a_data_set, "--resume", "auto", word) == 2
         assert word.split("=")[0] in capsys.readouterr().err
     assert find_run("tiny").split.read_text(encoding="utf-8") == split

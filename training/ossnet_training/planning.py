@@ -130,6 +130,7 @@ def _check_resumption(recipe: Recipe, run: RunFolder, init_from: str) -> None:
             ("geometry", _nameless(before.geometry), _nameless(recipe.geometry)),
             ("data.split", before.data.split, recipe.data.split),
             ("data.validation_fraction", before.data.validation_fraction, recipe.data.validation_fraction),
+            ("data.label_map", before.data.label_map, recipe.data.label_map),
             # Without --init-from it is that of then; runs of a time when it wasn't kept say None.
             ("--init-from", begun_from, init_from if init_from and begun_from is not None else begun_from),
             ("optimiser.name", before.optimiser.name, recipe.optimiser.name),
