@@ -57,7 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except EngineError as error:
         return _complain(str(error), 1)
     except PermissionError as error:
-        return _complain(f"{error.filename} can't be opened ({error.strerror}); check who may read and write it.", 2)
+        return _complain(
+            f"{error.filename or 'A file'} can't be opened ({error.strerror}); check who may read and write it.", 2
+        )
     except BrokenPipeError:
         # The reader (head, a pager) went away; without this Python complains once more while it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

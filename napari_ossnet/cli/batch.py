@@ -17,14 +17,7 @@ from napari_ossnet.cli.reporters import Reporter
 from napari_ossnet.cli.results import ResultFiles, write_report, write_results
 from napari_ossnet.engine.case_files import CaseFiles, Making
 from napari_ossnet.engine.checksums import sha256_of
-from napari_ossnet.engine.cohort import (
-    BatchCase,
-    find_cases,
-    folders_left_out,
-    refuse_foreign,
-    refuse_target,
-    write_table,
-)
+from napari_ossnet.engine.cohort import BatchCase, cases_of_batch, folders_left_out, write_table
 from napari_ossnet.engine.errors import EngineError
 from napari_ossnet.engine.session import SegmentationSession
 
@@ -46,10 +39,9 @@ class Batch:
         """Segments the cases that this process is to do, and returns 1 where some of them failed.
 
         Raises:
-            InputError: There is no case in the folder, or the target lies in it.
+            InputError: The folders can't be used, or hold no case.
             OutputError: The target can't be written.
         """
-        refuse_target(self.source, self.target)
         mine, rank = self._share()
         # A target that can't be written is found out before the work.
         write_table(self.target)
@@ -72,8 +64,7 @@ class Batch:
 
     def _share(self) -> tuple[list[BatchCase], int]:
         """The cases that this process is to do, and its rank."""
-        cases = find_cases(self.network.task, self.source)
-        refuse_foreign(self.target, cases)
+        cases = cases_of_batch(self.network.task, self.source, self.target)
         left_out = folders_left_out(self.source, cases)
         if left_out:
             self.reporter.fact("left-out", f"No image of a case in: {', '.join(left_out)}", folders=left_out)

@@ -82,18 +82,22 @@ def refuse_target(source: Path, target: Path) -> None:
         )
 
 
-def refuse_foreign(target: Path, cases: list[BatchCase]) -> None:
-    """Lets a folder for results pass in which no mask or report would replace a file of somebody else.
+def cases_of_batch(task: Task, source: Path, target: Path) -> list[BatchCase]:
+    """The cases in a folder, whose results may go to another one: nothing of the user's is taken or replaced there.
 
     Raises:
-        InputError: It holds, say, the labels of the same cases, which have the masks' names.
+        InputError: A folder can't be used, there is no case, or the target holds files of somebody else by the names
+            of masks or reports: say, the labels of the same cases.
     """
+    refuse_target(source, target)
+    cases = find_cases(task, source)
     foreign = [case.name for case in cases if CaseFiles(target, case.name).is_foreign]
     if foreign:
         raise InputError(
             f"The folder {target} has files named {foreign[0]} that no batch has left (so for {len(foreign)} of "
             f"{len(cases)} cases), and they would be replaced; choose an empty folder for the results."
         )
+    return cases
 
 
 def write_table(target: Path) -> None:

@@ -10,14 +10,7 @@ from typing import Any
 from napari_ossnet.engine.case_files import CaseFiles, Making
 from napari_ossnet.engine.catalogue import find_weights
 from napari_ossnet.engine.checksums import sha256_of
-from napari_ossnet.engine.cohort import (
-    BatchCase,
-    find_cases,
-    folders_left_out,
-    refuse_foreign,
-    refuse_target,
-    write_table,
-)
+from napari_ossnet.engine.cohort import BatchCase, cases_of_batch, folders_left_out, write_table
 from napari_ossnet.engine.device import parse_memory
 from napari_ossnet.engine.errors import EngineError
 from napari_ossnet.engine.events import Progress
@@ -47,11 +40,9 @@ def batch_steps(
         WeightsError: The weights are not on this machine any more.
     """
     source, target = Path(settings.batch_input).expanduser(), Path(settings.batch_output).expanduser()
-    refuse_target(source, target)
+    cases = cases_of_batch(task, source, target)
     yield Progress(stage="preparing")
     import_torch()
-    cases = find_cases(task, source)
-    refuse_foreign(target, cases)
     making = Making(
         weights=sha256_of(find_weights(task.name, weights=weights)),
         threshold=settings.threshold,

@@ -97,6 +97,11 @@ class TestBatch:
         assert theirs.read_text() == content
         assert list(theirs.parent.glob("case_b*")) == []
 
+    def test_what_a_batch_does_not_measure_can_not_be_left_out_of_it(self, a_batch: Run) -> None:
+        outcome = a_batch("--uncertainty", "no")
+        assert outcome.code == 2
+        assert "--uncertainty" in outcome.err
+
     def test_a_folder_that_can_not_be_looked_into_is_a_case_that_fails(
         self, a_batch: Run, a_cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

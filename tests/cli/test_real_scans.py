@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from napari_ossnet.engine.checkpoints import save_weights
+from napari_ossnet.engine.errors import InputError
 from napari_ossnet.engine.model_card import ModelCard
 from napari_ossnet.engine.networks.variants import build_network_from_config, config_for_task
 from napari_ossnet.engine.tasks import TASKS
@@ -90,6 +91,27 @@ def test_a_series_can_get_a_dicom_segmentation(
     read = pydicom.dcmread(mask)
     assert read.Modality == "SEG"
     assert int(read.pixel_array.sum()) == np.count_nonzero(np.asarray(nib.load(plain).dataobj))
+
+
+def test_a_dicom_mask_that_fails_after_the_run_takes_nothing_else_with_it(
+    ossnet: Run,
+    some_weights: Callable[[str], str],
+    a_data_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("highdicom")
+
+    def failing(*_: object) -> None:
+        raise InputError("The series is of another patient.")
+
+    monkeypatch.setattr("napari_ossnet.engine.files.dicom_seg.write_dicom_seg", failing)
+    mask, report, numbers = (tmp_path / name for name in ("m.dcm", "r.json", "n.csv"))
+    options = ("--weights", some_weights("hippocampus"), "--report", report, "--numbers", numbers)
+    outcome = ossnet("segment", a_data_folder / "dicom_head", "-o", mask, *options)
+    assert outcome.code == 2
+    assert outcome.err.strip().endswith("ossnet: The series is of another patient.")
+    assert sorted(path.name for path in tmp_path.glob("*.*")) == ["n.csv", "r.json"]
 
 
 def test_a_negative_series_has_its_report_though_dicom_has_no_empty_segmentation(

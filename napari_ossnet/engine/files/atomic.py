@@ -50,8 +50,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def is_protected(path: Path) -> bool:
-    """Whether a file is there that nobody may write to: renaming another over it would get round that."""
-    return path.exists() and not path.stat().st_mode & 0o222
+    """Whether a file is there that nobody may write to, or not this user: renaming another over it gets round that."""
+    # The mode by itself, because a superuser may write to anything.
+    return path.exists() and not (path.stat().st_mode & 0o222 and os.access(path, os.W_OK))
 
 
 def _unwritable(target: Path, error: OSError) -> OutputError:

@@ -114,6 +114,13 @@ def test_the_same_scan_is_encoded_once(a_session, an_encoder, a_volume, toy):
     assert len(an_encoder.fields) == 2
 
 
+def test_another_budget_is_kept_from_the_encoding_on(a_session, an_encoder, a_volume, toy):
+    toy.run(a_session.segment(toy.request(a_volume)))
+    toy.run(a_session.segment(toy.request(a_volume, memory_bytes=2**30)))
+    toy.run(a_session.segment(toy.request(a_volume, memory_bytes=2**30, step=2)))
+    assert len(an_encoder.fields) == 2
+
+
 def test_a_field_without_its_mirror_image_does_not_serve_a_request_with_it(a_session, an_encoder, a_volume, toy):
     _, plain = toy.run(a_session.segment(toy.request(a_volume)))
     _, mirrored = toy.run(a_session.segment(toy.request(a_volume, mirrored=True)))
